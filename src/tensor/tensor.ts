@@ -25,7 +25,7 @@ export function elementCount(shape: readonly number[]): number {
 }
 
 /** Wraps float32 data (zeros if none is given) with its shape. */
-export function floatTensor(shape: readonly number[], data = new Float32Array(elementCount(shape))): FloatTensor {
+export function floatTensor(shape: readonly number[], data: Float32Array = new Float32Array(elementCount(shape))): FloatTensor {
   return { dtype: "float32", shape, data };
 }
 

@@ -1,0 +1,218 @@
+/**
+ * The operators that models are written in: each adds one node and infers the output's shape.
+ *
+ * All are float32 unless said. Fused operators of onnxruntime (domain com.microsoft) are used where bench/operators measured them faster.
+ */
+import type { DType } from "../tensor/dtype.ts";
+import { elementCount } from "../tensor/tensor.ts";
+import type { Graph, Value } from "./graph.ts";
+
+/** Elementwise sum with broadcasting. */
+export function add(g: Graph, a: Value, b: Value): Value {
+  return g.node("Add", [a, b], broadcast("Add", a, b), { dtype: a.dtype });
+}
+
+/** Elementwise difference with broadcasting. */
+export function subtract(g: Graph, a: Value, b: Value): Value {
+  return g.node("Sub", [a, b], broadcast("Sub", a, b), { dtype: a.dtype });
+}
+
+/** Elementwise product with broadcasting. */
+export function multiply(g: Graph, a: Value, b: Value): Value {
+  return g.node("Mul", [a, b], broadcast("Mul", a, b), { dtype: a.dtype });
+}
+
+/** Elementwise quotient with broadcasting. */
+export function divide(g: Graph, a: Value, b: Value): Value {
+  return g.node("Div", [a, b], broadcast("Div", a, b), { dtype: a.dtype });
+}
+
+/**
+ * x times the transpose of a weight that is stored as torch stores it.
+ *
+ * Shapes: x [..., in], weight [out, in] -> [..., out].
+ */
+export function matMulTransposed(g: Graph, x: Value, weight: Value): Value {
+  const [out, inFeatures] = weight.shape as [number, number];
+  expect(x.shape.at(-1) === inFeatures, `MatMul of [${x.shape}] with [${out}, ${inFeatures}] transposed`);
+  const shape = [...x.shape.slice(0, -1), out];
+  return g.node("FusedMatMul", [x, weight], shape, { domain: "com.microsoft", attributes: { transB: 1 } });
+}
+
+/** The same elements under another shape, without a copy. */
+export function reshape(g: Graph, x: Value, shape: readonly number[]): Value {
+  expect(elementCount(shape) === elementCount(x.shape), `Reshape of [${x.shape}] to [${shape}]`);
+  return g.node("Reshape", [x, g.integers(shape)], shape, { dtype: x.dtype });
+}
+
+/** Reorders axes: output axis i is input axis permutation[i]. */
+export function transpose(g: Graph, x: Value, permutation: readonly number[]): Value {
+  const shape = permutation.map((axis) => x.shape[axis] as number);
+  return g.node("Transpose", [x], shape, { attributes: { perm: permutation }, dtype: x.dtype });
+}
+
+/** Joins values along an axis. */
+export function concat(g: Graph, values: readonly Value[], axis: number): Value {
+  const [first] = values as [Value];
+  const shape = first.shape.map((dim, i) => (i === axis ? values.reduce((sum, value) => sum + (value.shape[axis] as number), 0) : dim));
+  return g.node("Concat", values, shape, { attributes: { axis }, dtype: first.dtype });
+}
+
+/** Cuts a value into equal pieces along an axis. */
+export function split(g: Graph, x: Value, pieces: number, axis: number): Value[] {
+  const dim = x.shape[axis] as number;
+  expect(dim % pieces === 0, `Split of [${x.shape}] into ${pieces} along axis ${axis}`);
+  const shape = x.shape.map((size, i) => (i === axis ? size / pieces : size));
+  return g.nodeWithOutputs("Split", [x], Array(pieces).fill(shape), { axis, num_outputs: pieces });
+}
+
+/** Converts to another dtype. */
+export function cast(g: Graph, x: Value, dtype: DType): Value {
+  return x.dtype === dtype ? x : g.node("Cast", [x], x.shape, { attributes: { to: ONNX_DTYPE[dtype] }, dtype });
+}
+
+/** Picks rows of a table: table [rows, width], indices [...] int64 -> [..., width]. */
+export function gather(g: Graph, table: Value, indices: Value): Value {
+  return g.node("Gather", [table, indices], [...indices.shape, ...table.shape.slice(1)], { attributes: { axis: 0 }, dtype: table.dtype });
+}
+
+/** x * sigmoid(x), in one operator. */
+export function silu(g: Graph, x: Value): Value {
+  return g.node("QuickGelu", [x], x.shape, { domain: "com.microsoft", attributes: { alpha: { float: 1 } } });
+}
+
+/** GELU, with the tanh approximation or the exact error function. */
+export function gelu(g: Graph, x: Value, approximate: "tanh" | "none"): Value {
+  return g.node("Gelu", [x], x.shape, { attributes: { approximate } });
+}
+
+/** max(x, 0). */
+export function relu(g: Graph, x: Value): Value {
+  return g.node("Relu", [x], x.shape);
+}
+
+/** Sine of each element. */
+export function sin(g: Graph, x: Value): Value {
+  return g.node("Sin", [x], x.shape);
+}
+
+/** Cosine of each element. */
+export function cos(g: Graph, x: Value): Value {
+  return g.node("Cos", [x], x.shape);
+}
+
+/** Normalises the last axis to mean 0, variance 1, then scales and shifts: x [..., width], scale and bias [width]. */
+export function layerNormalization(g: Graph, x: Value, scale: Value, bias: Value | undefined, epsilon: number): Value {
+  return g.node("LayerNormalization", bias === undefined ? [x, scale] : [x, scale, bias], x.shape, {
+    attributes: { axis: -1, epsilon: { float: epsilon } },
+  });
+}
+
+/** Divides the last axis by its root mean square, then scales: x [..., width], scale [width]. */
+export function rmsNormalization(g: Graph, x: Value, scale: Value, epsilon: number): Value {
+  return g.node("SimplifiedLayerNormalization", [x, scale], x.shape, { attributes: { axis: -1, epsilon: { float: epsilon } } });
+}
+
+/** Normalises each channel of each picture over its elements: x [batch, channels, elements], scale and bias [channels]. */
+export function instanceNormalization(g: Graph, x: Value, scale: Value, bias: Value, epsilon: number): Value {
+  return g.node("InstanceNormalization", [x, scale, bias], x.shape, { attributes: { epsilon: { float: epsilon } } });
+}
+
+/**
+ * Attention over several heads in one fused operator.
+ *
+ * Shapes: query [batch, queries, heads * dim], key and value [batch, keys, heads * dim], bias broadcast to [batch, heads, queries, keys].
+ */
+export function multiHeadAttention(
+  g: Graph,
+  query: Value,
+  key: Value,
+  value: Value,
+  options: { heads: number; scale: number; bias?: Value | undefined },
+): Value {
+  const inputs = options.bias === undefined ? [query, key, value] : [query, key, value, undefined, undefined, options.bias];
+  return g.node("MultiHeadAttention", inputs, [...query.shape.slice(0, -1), value.shape.at(-1) as number], {
+    domain: "com.microsoft",
+    attributes: { num_heads: options.heads, scale: { float: options.scale } },
+  });
+}
+
+/**
+ * Two-dimensional convolution.
+ *
+ * Shapes: x [batch, in, height, width], weight [out, in, kh, kw], bias [out]; pads are [top, left, bottom, right].
+ */
+export function conv2d(
+  g: Graph,
+  x: Value,
+  weight: Value,
+  bias: Value | undefined,
+  options: { stride?: number; pads?: readonly [number, number, number, number] } = {},
+): Value {
+  const stride = options.stride ?? 1;
+  const pads = options.pads ?? [0, 0, 0, 0];
+  const [batch, inChannels, height, width] = x.shape as [number, number, number, number];
+  const [out, weightIn, kh, kw] = weight.shape as [number, number, number, number];
+  expect(inChannels === weightIn, `Conv of [${x.shape}] with [${weight.shape}]`);
+  const outHeight = Math.floor((height + pads[0] + pads[2] - kh) / stride) + 1;
+  const outWidth = Math.floor((width + pads[1] + pads[3] - kw) / stride) + 1;
+  return g.node("Conv", bias === undefined ? [x, weight] : [x, weight, bias], [batch, out, outHeight, outWidth], {
+    attributes: { kernel_shape: [kh, kw], strides: [stride, stride], pads },
+  });
+}
+
+/** Doubles height and width by repeating pixels: x [batch, channels, height, width]. */
+export function upsampleNearest(g: Graph, x: Value): Value {
+  const [batch, channels, height, width] = x.shape as [number, number, number, number];
+  return g.node("Resize", [x, undefined, g.floats([1, 1, 2, 2])], [batch, channels, height * 2, width * 2], {
+    attributes: { mode: "nearest", coordinate_transformation_mode: "asymmetric", nearest_mode: "floor" },
+  });
+}
+
+/**
+ * Hides a constant from whoever runs constants first: the result equals `x`, but is not known before `after` is.
+ *
+ * onnxruntime executes every node whose inputs are constants before all others, which would unpack all weights at once. The shape given to
+ * Reshape is computed from `after` (an empty slice of its shape, joined to the real one), so that the node waits; it copies nothing.
+ */
+export function waitFor(g: Graph, x: Value, after: Value): Value {
+  const nothing = g.node("Shape", [after], [0], { attributes: { start: 0, end: 0 }, dtype: "int64" });
+  const shape = g.node("Concat", [nothing, g.integers(x.shape)], [x.shape.length], { attributes: { axis: 0 }, dtype: "int64" });
+  return g.node("Reshape", [x, shape], x.shape, { dtype: x.dtype });
+}
+
+/** ONNX's number of each dtype (TensorProto.DataType). */
+export const ONNX_DTYPE: Record<DType, number> = {
+  float32: 1,
+  uint8: 2,
+  int8: 3,
+  uint16: 4,
+  int16: 5,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  float16: 10,
+  float64: 11,
+  uint32: 12,
+  uint64: 13,
+  bfloat16: 16,
+  float8_e4m3fn: 17,
+  float8_e4m3fnuz: 18,
+  float8_e5m2: 19,
+  float8_e5m2fnuz: 20,
+};
+
+function broadcast(operator: string, a: Value, b: Value): number[] {
+  const rank = Math.max(a.shape.length, b.shape.length);
+  return Array.from({ length: rank }, (_, i) => {
+    const left = a.shape[a.shape.length - rank + i] ?? 1;
+    const right = b.shape[b.shape.length - rank + i] ?? 1;
+    expect(left === right || left === 1 || right === 1, `${operator} of [${a.shape}] and [${b.shape}]`);
+    return Math.max(left, right);
+  });
+}
+
+/** A failure here is a defect of a model's code, never of a checkpoint, whose shapes were checked on reading. */
+function expect(condition: boolean, what: string): void {
+  if (!condition) throw new Error(`graph: shapes do not fit: ${what}`);
+}

@@ -1,0 +1,24 @@
+/** Two-dimensional convolution, torch's nn.Conv2d. */
+import type { Weights } from "../checkpoint/weights.ts";
+import type { Graph, Value } from "../graph/graph.ts";
+import { conv2d } from "../graph/operators.ts";
+import { weightValue } from "./weight.ts";
+
+/** Shape of a convolution; `padding` is the same on all sides, `pads` gives [top, left, bottom, right]. */
+export interface ConvOptions {
+  /** Channels of the output. */
+  out: number;
+  /** Height and width of the square kernel. */
+  kernel: number;
+  stride?: number;
+  padding?: number;
+  pads?: readonly [number, number, number, number];
+}
+
+/** Shapes: x [batch, in, height, width], weight [out, in, kernel, kernel], bias [out] -> [batch, out, height', width']. */
+export function conv(g: Graph, weights: Weights, x: Value, options: ConvOptions): Value {
+  const { out, kernel, stride = 1, padding = 0, pads = [padding, padding, padding, padding] as const } = options;
+  const weight = weightValue(g, weights.tensor("weight", [out, x.shape[1] as number, kernel, kernel]), { after: x });
+  const bias = weightValue(g, weights.tensor("bias", [out]), { after: x });
+  return conv2d(g, x, weight, bias, { stride, pads });
+}

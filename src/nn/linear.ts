@@ -1,0 +1,27 @@
+/** The affine layer, torch's nn.Linear: the layer that quantization replaces. */
+import type { Weights } from "../checkpoint/weights.ts";
+import type { Graph, Value } from "../graph/graph.ts";
+import { add, matMulTransposed } from "../graph/operators.ts";
+import { weightValue } from "./weight.ts";
+
+/** Shape and precision of a linear layer. */
+export interface LinearOptions {
+  /** Width of the output. */
+  out: number;
+  /** Default true. */
+  bias?: boolean;
+  /** Keeps the stored precision whatever the pipeline's dtype. */
+  keepPrecision?: boolean;
+}
+
+/**
+ * x times the transposed weight, plus the bias.
+ *
+ * Shapes: x [..., in], weight [out, in], bias [out] -> [..., out].
+ */
+export function linear(g: Graph, weights: Weights, x: Value, options: LinearOptions): Value {
+  const stored = weights.tensor("weight", [options.out, x.shape.at(-1) as number]);
+  const product = matMulTransposed(g, x, weightValue(g, stored, { after: x, keepPrecision: options.keepPrecision }));
+  if (options.bias === false) return product;
+  return add(g, product, weightValue(g, weights.tensor("bias", [options.out]), { after: x }));
+}

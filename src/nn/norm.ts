@@ -1,0 +1,43 @@
+/** Normalisation layers, by torch's names. */
+import type { Weights } from "../checkpoint/weights.ts";
+import type { Graph, Value } from "../graph/graph.ts";
+import { add, instanceNormalization, layerNormalization, multiply, reshape, rmsNormalization } from "../graph/operators.ts";
+import { weightValue } from "./weight.ts";
+
+/** LayerNorm over the last axis; `weights` is undefined for elementwise_affine=False. */
+export function layerNorm(g: Graph, weights: Weights | undefined, x: Value, epsilon: number): Value {
+  const width = x.shape.at(-1) as number;
+  if (weights === undefined) return layerNormalization(g, x, g.floats(new Float32Array(width).fill(1)), undefined, epsilon);
+  const scale = weightValue(g, weights.tensor("weight", [width]), { after: x });
+  const bias = weights.has("bias") ? weightValue(g, weights.tensor("bias", [width]), { after: x }) : undefined;
+  return layerNormalization(g, x, scale, bias, epsilon);
+}
+
+/** RMSNorm over the last axis (T5LayerNorm): no mean, no bias. */
+export function rmsNorm(g: Graph, weights: Weights, x: Value, epsilon: number): Value {
+  const scale = weightValue(g, weights.tensor("weight", [x.shape.at(-1) as number]), { after: x });
+  return rmsNormalization(g, x, scale, epsilon);
+}
+
+/** Scales normalised values by 1 + scale and adds shift (adaptive layer norm); x [batch, tokens, width], scale and shift [batch or 1, 1, width]. */
+export function modulate(g: Graph, x: Value, scale: Value, shift: Value): Value {
+  return add(g, multiply(g, x, add(g, scale, g.floats([1]))), shift);
+}
+
+/**
+ * GroupNorm with affine weights.
+ *
+ * Shapes: x [batch, channels, height, width]; `groups` divides channels.
+ */
+export function groupNorm(g: Graph, weights: Weights, x: Value, options: { groups: number; epsilon: number }): Value {
+  const [batch, channels] = x.shape as [number, number];
+  const elements = x.shape.slice(1).reduce((product, dim) => product * dim, 1);
+  const ones = g.floats(new Float32Array(options.groups).fill(1));
+  const zeros = g.floats(new Float32Array(options.groups));
+  const grouped = reshape(g, x, [batch, options.groups, elements / options.groups]);
+  const normalised = reshape(g, instanceNormalization(g, grouped, ones, zeros, options.epsilon), x.shape);
+  const perChannel = [channels, ...x.shape.slice(2).map(() => 1)];
+  const scale = reshape(g, weightValue(g, weights.tensor("weight", [channels]), { after: x }), perChannel);
+  const bias = reshape(g, weightValue(g, weights.tensor("bias", [channels]), { after: x }), perChannel);
+  return add(g, multiply(g, normalised, scale), bias);
+}

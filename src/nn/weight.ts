@@ -1,0 +1,40 @@
+/**
+ * Brings a stored weight into a graph as the float32 values that the model calculates with.
+ *
+ * Weights are widened where they are used and dropped again, so a graph never holds more than a few of them unpacked: float16 and bfloat16
+ * stay half as wide as the arithmetic. The pipeline's dtype rounds first: a float32 weight loaded as float16 passes through float16.
+ */
+import type { StoredTensor } from "../checkpoint/weight-store.ts";
+import type { Graph, Value } from "../graph/graph.ts";
+import { cast, waitFor } from "../graph/operators.ts";
+import type { ComputeDType, DType } from "../tensor/dtype.ts";
+
+/** From this size on a weight's unpacking waits for its layer's input; smaller ones may all be unpacked at once. */
+const WAIT_FROM_BYTES = 64 * 1024;
+
+/** How a weight is read. */
+export interface WeightOptions {
+  /** The layer's input: unpacking waits for it. */
+  after: Value;
+  /** Keeps the stored precision whatever the pipeline's dtype (T5's `wo`). */
+  keepPrecision?: boolean | undefined;
+}
+
+/** The weight in float32, rounded to the graph's dtype on the way. */
+export function weightValue(g: Graph, stored: StoredTensor, options: WeightOptions): Value {
+  const value = g.weight(stored);
+  const path = conversions(stored.dtype, options.keepPrecision ? "float32" : g.dtype);
+  if (path.length === 0) return value;
+  const waits = stored.sizeBytes >= WAIT_FROM_BYTES;
+  return path.reduce((previous, dtype) => cast(g, previous, dtype), waits ? waitFor(g, value, options.after) : value);
+}
+
+/**
+ * The dtypes that a stored value passes through to become float32, rounded to `dtype` on the way.
+ *
+ * A narrower dtype is only ever reached from float32, the one conversion that every engine rounds to nearest even.
+ */
+export function conversions(stored: DType, dtype: ComputeDType): DType[] {
+  const path: DType[] = stored === "float32" ? [] : ["float32"];
+  return dtype === "float32" || dtype === stored ? path : [...path, dtype, "float32"];
+}

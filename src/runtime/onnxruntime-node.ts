@@ -1,0 +1,105 @@
+/**
+ * onnxruntime in Node, on the CPU. Weights are mapped from their files by the engine and never enter JavaScript.
+ *
+ * Graph optimization and pre-packing are off: both would store widened copies of the weights, and the graphs are written in fused operators
+ * to begin with. Measured in docs/architecture.md.
+ */
+import path from "node:path";
+import ort from "onnxruntime-node";
+import type { StoredTensor } from "../checkpoint/weight-store.ts";
+import { EngineError } from "../errors.ts";
+import type { Graph } from "../graph/graph.ts";
+import { encodeOnnx, type WeightPlace } from "../graph/onnx.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { CompileOptions, Program, Runtime } from "./runtime.ts";
+
+/** Options of the runtime. */
+export interface OnnxRuntimeOptions {
+  /** Threads per operator; default: as many as the engine thinks the machine has. */
+  threads?: number | undefined;
+}
+
+/** onnxruntime-node on the CPU. */
+export function onnxRuntimeNode(options: OnnxRuntimeOptions = {}): Runtime {
+  return {
+    name: "onnxruntime-node/cpu",
+    async compile(graph, compileOptions) {
+      const weights = [...graph.weights.values()];
+      const folder = commonFolder(weights);
+      const places = new Map<string, WeightPlace>();
+      for (const stored of weights) places.set(stored.name, await placeWeight(stored, folder));
+      const model = encodeOnnx(graph, (stored) => places.get(stored.name) as WeightPlace);
+      const session = await attempt("compile", () => ort.InferenceSession.create(model, sessionOptions(folder, options, compileOptions)));
+      return new OnnxProgram(session, graph);
+    },
+  };
+}
+
+class OnnxProgram implements Program {
+  private session: ort.InferenceSession | undefined;
+  /** The engine's output names by the caller's. */
+  private readonly outputs: readonly (readonly [string, string])[];
+
+  constructor(session: ort.InferenceSession, graph: Graph) {
+    this.session = session;
+    this.outputs = Array.from(graph.outputs, ([name, value]) => [name, value.name]);
+  }
+
+  async run(inputs: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
+    const { session } = this;
+    if (session === undefined) throw new EngineError("a compiled graph was run after it had been disposed of");
+    const feeds = Object.fromEntries(
+      Object.entries(inputs).map(([name, tensor]) => [name, new ort.Tensor(tensor.dtype, tensor.data, tensor.shape)]),
+    );
+    const results = await attempt("run", () => session.run(feeds));
+    return Object.fromEntries(this.outputs.map(([name, engineName]) => [name, fromEngine(results[engineName] as ort.Tensor)]));
+  }
+
+  async dispose(): Promise<void> {
+    const { session } = this;
+    this.session = undefined;
+    await session?.release();
+  }
+}
+
+function fromEngine(tensor: ort.Tensor): Tensor {
+  return { dtype: tensor.type, shape: tensor.dims, data: tensor.data } as Tensor;
+}
+
+function sessionOptions(folder: string, options: OnnxRuntimeOptions, compile: CompileOptions): ort.InferenceSession.SessionOptions {
+  return {
+    executionProviders: ["cpu"],
+    graphOptimizationLevel: "disabled",
+    enableCpuMemArena: compile.keepScratchMemory,
+    enableMemPattern: compile.keepScratchMemory,
+    logSeverityLevel: 3,
+    ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
+    extra: { session: { disable_prepacking: "1", model_external_initializers_file_folder_path: folder } },
+  };
+}
+
+async function placeWeight(stored: StoredTensor, folder: string): Promise<WeightPlace> {
+  const { file } = stored.source;
+  if (file === undefined || stored.sizeBytes === 0) return { bytes: await stored.source.read(stored.offset, stored.sizeBytes) };
+  const location = path.relative(folder, path.join(file.folder, file.fileName));
+  return { location: location.split(path.sep).join("/"), offset: stored.offset };
+}
+
+/** The deepest folder that holds all weight files: the engine resolves every location against one folder and refuses to leave it. */
+function commonFolder(weights: readonly StoredTensor[]): string {
+  const folders = [...new Set(weights.flatMap(({ source }) => source.file?.folder ?? []))];
+  const [first = "."] = folders;
+  const names = first.split(path.sep);
+  while (names.length > 1 && !folders.every((folder) => `${folder}${path.sep}`.startsWith(`${names.join(path.sep)}${path.sep}`)))
+    names.pop();
+  return names.join(path.sep) || path.sep;
+}
+
+async function attempt<T>(doing: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    const words = error instanceof Error ? error.message : String(error);
+    throw new EngineError(`onnxruntime could not ${doing} a graph: ${words}`, { cause: error });
+  }
+}

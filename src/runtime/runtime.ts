@@ -1,0 +1,34 @@
+/**
+ * The seam to the engine: a runtime compiles graphs, a program runs one. Every implementation passes runtime.contract.ts.
+ */
+import type { Graph } from "../graph/graph.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** A compiled graph. Calls must not overlap. */
+export interface Program {
+  /**
+   * Runs the graph once.
+   *
+   * Errors: EngineError with the engine's own words; the program stays usable.
+   */
+  run(inputs: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>;
+  /** Gives back all memory; idempotent. */
+  dispose(): Promise<void>;
+}
+
+/** How a graph is compiled. */
+export interface CompileOptions {
+  /**
+   * Whether the engine may keep the memory of one run for the next. It saves the cost of fresh pages, and is wasteful where many programs
+   * are held at once, because each keeps its own.
+   */
+  keepScratchMemory: boolean;
+}
+
+/** An engine on a device. */
+export interface Runtime {
+  /** "onnxruntime-node/cpu", for reports. */
+  readonly name: string;
+  /** Compiles a graph; weights are mapped from their files where they have one. */
+  compile(graph: Graph, options: CompileOptions): Promise<Program>;
+}

@@ -1,0 +1,327 @@
+"""Writes test/fixtures/models/: tiny T5, PixArt and AutoencoderKL models of the real classes, with inputs and expected outputs.
+
+Each folder is a component in diffusers' / transformers' layout (config.json + safetensors) plus io.safetensors + io.json. Weights are
+random but not degenerate (see fixtures.randomize). `dtype` of a case is the dtype that the weights are rounded to when they are read;
+everything is then computed in float32.
+
+usage: python reference/models.py [NAME ...]        all, or the folders named
+"""
+
+import shutil
+import sys
+
+import torch
+from diffusers import AutoencoderKL, PixArtTransformer2DModel
+from transformers import T5Config, T5EncoderModel
+
+from fixtures import DTYPES, FIXTURES, be_quiet, folder_size, generator, randomize, record, rounded, run_case, write_fixture
+
+MODELS = FIXTURES / "models"
+
+
+def save(model, name, store, **options):
+    """Saves a model in a dtype in an empty folder and returns the folder."""
+    folder = MODELS / name
+    shutil.rmtree(folder, ignore_errors=True)
+    model.to(DTYPES[store]).save_pretrained(folder, **options)
+    return folder
+
+
+# --- T5 ---------------------------------------------------------------------------------------------------------------------------
+
+
+def t5_case(model, name, ids, mask, hidden_states, **about):
+    """One call of the encoder. Outputs: last_hidden_state; on request hidden_0 (embeddings) ... hidden_n (after the last block)."""
+
+    def call(module, _cast):
+        # transformers gives the states before each block and, as the last, the result after the final norm; the last block's own
+        # output is caught by a hook.
+        found, stop = record(module, {"block": module.encoder.block[-1]})
+        result = module(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        stop()
+        outputs = {"last_hidden_state": result.last_hidden_state}
+        if hidden_states:
+            states = [*result.hidden_states[:-1], found["block"]]
+            outputs |= {f"hidden_{index}": state for index, state in enumerate(states)}
+        return outputs
+
+    inputs = {"input_ids": ids} | ({} if mask is None else {"attention_mask": mask})
+    return run_case(model, name, inputs, call, **about)
+
+
+def token_ids(vocab, lengths, width, seed):
+    """Draws token ids, ended by </s> (1) and padded with 0; returns ids and mask."""
+    ids = torch.zeros(len(lengths), width, dtype=torch.long)
+    for row, length in enumerate(lengths):
+        ids[row, : length - 1] = torch.randint(3, vocab, (length - 1,), generator=generator(seed + row))
+        ids[row, length - 1] = 1
+    mask = (torch.arange(width)[None] < torch.tensor(lengths)[:, None]).long()
+    return ids, mask
+
+
+def t5(name, seed, store, weights, dtypes=("float32",), **config):
+    """Writes one T5 folder; cases: short with padding, long (over 128 tokens, for the far buckets), without a mask."""
+    config = {
+        "vocab_size": 96,
+        "d_model": 64,
+        "d_kv": 24,
+        "d_ff": 160,
+        "num_layers": 2,
+        "num_heads": 4,
+        "feed_forward_proj": "gated-gelu",
+        "tie_word_embeddings": False,
+        "dropout_rate": 0.1,
+        **config,
+    }
+    model = randomize(T5EncoderModel(T5Config(**config)), seed, DTYPES[weights])
+    folder = save(model, name, store)
+    vocab = config["vocab_size"]
+    cases = []
+    for dtype in dtypes:
+        model = rounded(T5EncoderModel, folder, DTYPES[dtype])
+        wo = T5EncoderModel.from_pretrained(folder, torch_dtype=DTYPES[dtype]).encoder.block[0].layer[1].DenseReluDense.wo.weight.dtype
+        expected = torch.float32 if dtype == "float16" else DTYPES[dtype]
+        assert wo == expected, f"{name}: wo is {wo} when loaded as {dtype}"
+        prefix = "" if len(dtypes) == 1 else f"{dtype}-"
+        about = {"dtype": dtype, "feedForwardOutputDtype": str(wo).removeprefix("torch.")}
+        ids, mask = token_ids(vocab, [11, 4], 12, seed + 1)
+        cases.append(t5_case(model, f"{prefix}short", ids, mask, True, **about))
+        if dtype == dtypes[0]:
+            ids, mask = token_ids(vocab, [140], 142, seed + 3)
+            cases.append(t5_case(model, f"{prefix}long", ids, mask, False, **about))
+            ids, _ = token_ids(vocab, [9], 9, seed + 5)
+            cases.append(t5_case(model, f"{prefix}no-mask", ids, None, False, **about))
+    write_fixture(folder, "io", script="models.py", seed=seed, cases=cases, className="T5EncoderModel", stored=store)
+
+
+# --- PixArt -----------------------------------------------------------------------------------------------------------------------
+
+
+def pixart_inputs(config, seed, batch, height, width, tokens, lengths):
+    """Draws latents, timesteps far apart, caption embeddings and their mask (and sizes, for PixArt-α)."""
+    draw = generator(seed)
+    inputs = {
+        "hidden_states": torch.randn(batch, config.in_channels, height, width, generator=draw),
+        "timestep": torch.tensor([999, 13, 500][:batch]),
+        "encoder_hidden_states": torch.randn(batch, tokens, config.caption_channels, generator=draw),
+        "encoder_attention_mask": (torch.arange(tokens)[None] < torch.tensor(lengths)[:, None]).long(),
+    }
+    if config.use_additional_conditions:
+        # The pipeline's sizes are [height, width] in pixels and height / width.
+        inputs["resolution"] = torch.tensor([[height * 8.0, width * 8.0]]).repeat(batch, 1)
+        inputs["aspect_ratio"] = torch.tensor([[height / width]]).repeat(batch, 1)
+    return inputs
+
+
+def pixart_case(model, name, inputs, intermediates, **about):
+    """One call of the transformer. Intermediates: what each stage hands on, by the stage's module name."""
+
+    def call(module, cast):
+        watched = {
+            "pos_embed": "pos_embed",
+            "adaln_single": "adaln_single",
+            "caption_projection": "caption_projection",
+            "norm_out": "norm_out",
+            "proj_out": "proj_out",
+        }
+        watched |= {f"block_{index}": f"transformer_blocks.{index}" for index in range(len(module.transformer_blocks))}
+        found, stop = record(module, watched if intermediates else {})
+        # "before proj_out": the modulated states that go into the last layer.
+        module_input = module.proj_out.register_forward_hook(lambda _m, args, _o: found.update({"modulated": args[0]}))
+        sizes = None
+        if module.config.use_additional_conditions:
+            sizes = {"resolution": cast(inputs["resolution"]), "aspect_ratio": cast(inputs["aspect_ratio"])}
+        sample = module(
+            cast(inputs["hidden_states"]),
+            encoder_hidden_states=cast(inputs["encoder_hidden_states"]),
+            timestep=inputs["timestep"],
+            encoder_attention_mask=inputs["encoder_attention_mask"],
+            added_cond_kwargs=sizes or {"resolution": None, "aspect_ratio": None},
+        ).sample
+        stop()
+        module_input.remove()
+        if not intermediates:
+            found.clear()
+        # adaln_single.0 is the modulation of all blocks [batch, 6 * width], .1 the embedded timestep [batch, width].
+        return {"sample": sample, **found}
+
+    return run_case(model, name, inputs, call, **about)
+
+
+def pixart(name, seed, store, weights, dtypes=("float32",), shards=None, **config):
+    """Writes one PixArt folder; cases: non-square with every intermediate, the trained size, a larger size."""
+    config = {
+        "num_layers": 2,
+        "sample_size": 16,
+        "in_channels": 4,
+        "out_channels": 8,
+        "use_additional_conditions": False,
+        **config,
+    }
+    config["cross_attention_dim"] = config["num_attention_heads"] * config["attention_head_dim"]
+    model = randomize(PixArtTransformer2DModel(**config), seed, DTYPES[weights])
+    folder = save(model, name, store, **({} if shards is None else {"max_shard_size": shards}))
+    cases = []
+    for dtype in dtypes:
+        model = rounded(PixArtTransformer2DModel, folder, DTYPES[dtype])
+        prefix = "" if len(dtypes) == 1 else f"{dtype}-"
+        inputs = pixart_inputs(model.config, seed + 1, 2, 8, 12, 10, [7, 3])
+        cases.append(pixart_case(model, f"{prefix}non-square", inputs, len(dtypes) == 1, dtype=dtype))
+        if dtype == dtypes[0]:
+            inputs = pixart_inputs(model.config, seed + 2, 2, 16, 16, 10, [10, 1])
+            cases.append(pixart_case(model, f"{prefix}trained-size", inputs, False, dtype=dtype))
+            inputs = pixart_inputs(model.config, seed + 3, 1, 22, 18, 5, [5])
+            cases.append(pixart_case(model, f"{prefix}larger", inputs, False, dtype=dtype))
+    write_fixture(folder, "io", script="models.py", seed=seed, cases=cases, className="PixArtTransformer2DModel", stored=store)
+
+
+# --- AutoencoderKL ----------------------------------------------------------------------------------------------------------------
+
+
+def decode_case(model, name, latents, intermediates, **about):
+    """One decode of latents as the VAE takes them (already un-scaled)."""
+
+    def call(module, cast):
+        watched = {"conv_in": "decoder.conv_in", "mid_block": "decoder.mid_block", "conv_norm_out": "decoder.conv_norm_out"}
+        watched |= {f"up_block_{index}": f"decoder.up_blocks.{index}" for index in range(len(module.decoder.up_blocks))}
+        if module.post_quant_conv is not None:
+            watched["post_quant_conv"] = "post_quant_conv"
+        found, stop = record(module, watched if intermediates else {})
+        sample = module.decode(cast(latents)).sample
+        stop()
+        return {"sample": sample, **found}
+
+    return run_case(model, name, {"latents": latents}, call, method="decode", **about)
+
+
+def encode_case(model, name, picture, intermediates, **about):
+    """One encode of a picture in [-1, 1]: mean and log variance (clamped) of the latents, and their mode."""
+
+    def call(module, cast):
+        watched = {"conv_in": "encoder.conv_in", "mid_block": "encoder.mid_block", "conv_norm_out": "encoder.conv_norm_out"}
+        watched |= {f"down_block_{index}": f"encoder.down_blocks.{index}" for index in range(len(module.encoder.down_blocks))}
+        found, stop = record(module, watched if intermediates else {})
+        latents = module.encode(cast(picture)).latent_dist
+        stop()
+        return {"mean": latents.mean, "logvar": latents.logvar, "mode": latents.mode(), **found}
+
+    return run_case(model, name, {"picture": picture}, call, method="encode", **about)
+
+
+def vae(name, seed, store, weights, dtypes=("float32",), **config):
+    """Writes one VAE folder; cases: decode and encode, non-square with intermediates, and square."""
+    levels = len(config["block_out_channels"])
+    config = {
+        "down_block_types": ("DownEncoderBlock2D",) * levels,
+        "up_block_types": ("UpDecoderBlock2D",) * levels,
+        "sample_size": 64,
+        **config,
+    }
+    model = randomize(AutoencoderKL(**config), seed, DTYPES[weights])
+    folder = save(model, name, store)
+    factor = 2 ** (levels - 1)
+    cases = []
+    for dtype in dtypes:
+        model = rounded(AutoencoderKL, folder, DTYPES[dtype])
+        prefix = "" if len(dtypes) == 1 else f"{dtype}-"
+        channels = model.config.latent_channels
+        latents = torch.randn(1, channels, 3, 4, generator=generator(seed + 1))
+        cases.append(decode_case(model, f"{prefix}decode-non-square", latents, len(dtypes) == 1, dtype=dtype))
+        if dtype != dtypes[0]:
+            continue
+        latents = torch.randn(2, channels, 4, 4, generator=generator(seed + 2))
+        cases.append(decode_case(model, f"{prefix}decode-square", latents, False, dtype=dtype))
+        picture = torch.rand(1, 3, 3 * factor, 4 * factor, generator=generator(seed + 3)) * 2 - 1
+        cases.append(encode_case(model, f"{prefix}encode-non-square", picture, len(dtypes) == 1, dtype=dtype))
+        picture = torch.rand(2, 3, 4 * factor, 4 * factor, generator=generator(seed + 4)) * 2 - 1
+        cases.append(encode_case(model, f"{prefix}encode-square", picture, False, dtype=dtype))
+    write_fixture(folder, "io", script="models.py", seed=seed, cases=cases, className="AutoencoderKL", stored=store)
+
+
+EVERY_DTYPE = ("float32", "float16", "bfloat16")
+# Weights of "float32" use the whole mantissa, so that rounding at load is seen; the others are drawn as their files store them.
+TABLE = {
+    "t5": lambda name: t5(name, 100, "float16", "float16", d_model=160, d_kv=32, num_heads=2, d_ff=128),
+    "t5-relu": lambda name: t5(
+        name, 110, "float16", "float16", feed_forward_proj="relu", relative_attention_num_buckets=16, relative_attention_max_distance=40
+    ),
+    "t5-rounding": lambda name: t5(name, 120, "float32", "float32", EVERY_DTYPE, d_model=48, d_kv=20, d_ff=96, num_heads=3),
+    "t5-float16": lambda name: t5(name, 130, "float16", "float16", EVERY_DTYPE, d_model=48, d_kv=20, d_ff=96, num_heads=3),
+    "t5-bfloat16": lambda name: t5(name, 140, "bfloat16", "bfloat16", EVERY_DTYPE, d_model=48, d_kv=20, d_ff=96, num_heads=3),
+    "pixart-sigma": lambda name: pixart(
+        name, 200, "float16", "float16", num_attention_heads=2, attention_head_dim=72, caption_channels=96, interpolation_scale=2
+    ),
+    "pixart-64": lambda name: pixart(
+        name, 210, "float16", "float16", num_layers=1, num_attention_heads=2, attention_head_dim=64, caption_channels=40, interpolation_scale=1
+    ),
+    "pixart-alpha": lambda name: pixart(
+        name,
+        220,
+        "float16",
+        "float16",
+        num_layers=1,
+        num_attention_heads=2,
+        attention_head_dim=24,
+        caption_channels=40,
+        interpolation_scale=1,
+        use_additional_conditions=True,
+    ),
+    "pixart-rounding": lambda name: pixart(
+        name, 230, "float32", "float32", EVERY_DTYPE, num_layers=1, num_attention_heads=2, attention_head_dim=16, caption_channels=24
+    ),
+    "pixart-bfloat16": lambda name: pixart(
+        name, 240, "bfloat16", "bfloat16", EVERY_DTYPE, num_layers=1, num_attention_heads=2, attention_head_dim=16, caption_channels=24
+    ),
+    "pixart-sharded": lambda name: pixart(
+        name,
+        250,
+        "float16",
+        "float16",
+        shards="60KB",
+        num_attention_heads=2,
+        attention_head_dim=16,
+        caption_channels=24,
+        out_channels=4,
+    ),
+    "vae": lambda name: vae(
+        name, 300, "float16", "float16", block_out_channels=(8, 16, 24, 32), layers_per_block=1, norm_num_groups=4, latent_channels=4
+    ),
+    "vae-16": lambda name: vae(
+        name,
+        310,
+        "float16",
+        "float16",
+        block_out_channels=(16, 24),
+        layers_per_block=2,
+        norm_num_groups=8,
+        latent_channels=16,
+        scaling_factor=1.5305,
+        shift_factor=0.0609,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    ),
+    "vae-no-attention": lambda name: vae(
+        name,
+        320,
+        "float32",
+        "float32",
+        EVERY_DTYPE,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        latent_channels=4,
+        mid_block_add_attention=False,
+    ),
+}
+
+
+def main(names):
+    be_quiet()
+    for name in names or TABLE:
+        TABLE[name](name)
+        print(f"{name}: {folder_size(MODELS / name):,} bytes")
+    print(f"models in all: {folder_size(MODELS):,} bytes")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

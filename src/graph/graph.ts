@@ -4,7 +4,7 @@
  * Shapes are concrete numbers: a graph is built for one size and batch, which costs milliseconds because no weight is read. Operators
  * (operators.ts) add nodes and infer shapes; onnx.ts encodes the result for the engine, printer.ts for people and snapshots.
  */
-import type { StoredTensor } from "../checkpoint/weight-store.ts";
+import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
 import type { ComputeDType, DType } from "../tensor/dtype.ts";
 
 /** One value flowing through a graph: an input, a weight, a constant or the output of a node. */

@@ -2,7 +2,7 @@
  * Encodes a graph as an ONNX model. Weights become references into their files, so the encoded bytes stay small.
  */
 import { create, toBinary } from "@bufbuild/protobuf";
-import type { StoredTensor } from "../checkpoint/weight-store.ts";
+import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
 import type { Attribute, Graph, GraphNode, Value } from "./graph.ts";
 import { ONNX_DTYPE } from "./operators.ts";
 import { type AttributeProto, ModelProtoSchema, type NodeProto, type TensorProto, type ValueInfoProto } from "./proto/onnx_pb.ts";

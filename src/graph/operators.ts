@@ -121,19 +121,21 @@ export function instanceNormalization(g: Graph, x: Value, scale: Value, bias: Va
 /**
  * Attention over several heads in one fused operator.
  *
- * Shapes: query [batch, queries, heads * dim], key and value [batch, keys, heads * dim], bias broadcast to [batch, heads, queries, keys].
+ * Shapes: query [batch, queries, heads * dim], key and value [batch, keys, heads * dim]; bias [batch or 1, heads or 1, queries, keys] is
+ * added to the scores; keyMask int32 [batch, keys] adds -10000 where it is 0.
  */
 export function multiHeadAttention(
   g: Graph,
   query: Value,
   key: Value,
   value: Value,
-  options: { heads: number; scale: number; bias?: Value | undefined },
+  options: { heads: number; scale: number; bias?: Value | undefined; keyMask?: Value | undefined },
 ): Value {
-  const inputs = options.bias === undefined ? [query, key, value] : [query, key, value, undefined, undefined, options.bias];
+  const inputs = [query, key, value, undefined, options.keyMask, options.bias];
+  while (inputs.at(-1) === undefined) inputs.pop();
   return g.node("MultiHeadAttention", inputs, [...query.shape.slice(0, -1), value.shape.at(-1) as number], {
     domain: "com.microsoft",
-    attributes: { num_heads: options.heads, scale: { float: options.scale } },
+    attributes: { num_heads: options.heads, scale: { float: options.scale }, mask_filter_value: { float: -10000 } },
   });
 }
 

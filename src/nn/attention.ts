@@ -12,8 +12,8 @@ export interface AttentionOptions {
   bias: boolean;
   /** Where keys and values come from; default: the queries' own sequence. */
   context?: Value;
-  /** Added to the scores, broadcast to [batch, heads, queries, keys]. */
-  mask?: Value;
+  /** int32 [batch, keys]: 0 adds -10000 to the scores of a key. */
+  keyMask?: Value;
 }
 
 /**
@@ -27,6 +27,6 @@ export function attention(g: Graph, weights: Weights, x: Value, options: Attenti
   const key = linear(g, weights.at("to_k"), context, { out: inner, bias: options.bias });
   const value = linear(g, weights.at("to_v"), context, { out: inner, bias: options.bias });
   const scale = 1 / Math.sqrt(options.headDim);
-  const mixed = multiHeadAttention(g, query, key, value, { heads: options.heads, scale, bias: options.mask });
+  const mixed = multiHeadAttention(g, query, key, value, { heads: options.heads, scale, keyMask: options.keyMask });
   return linear(g, weights.at("to_out", 0), mixed, { out: x.shape.at(-1) as number });
 }

@@ -4,7 +4,7 @@
  * Weights are widened where they are used and dropped again, so a graph never holds more than a few of them unpacked: float16 and bfloat16
  * stay half as wide as the arithmetic. The pipeline's dtype rounds first: a float32 weight loaded as float16 passes through float16.
  */
-import type { StoredTensor } from "../checkpoint/weight-store.ts";
+import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import { cast, waitFor } from "../graph/operators.ts";
 import type { ComputeDType, DType } from "../tensor/dtype.ts";

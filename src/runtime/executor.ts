@@ -2,7 +2,8 @@
  * Runs a model whose segments are spread over programs, and owns those programs.
  *
  * "resident": programs are compiled once and kept until dispose(). "streamed": each is compiled, run and released in turn, so that no more
- * than one segment is held at a time; what it reads stays file-backed pages that the system may drop.
+ * than one segment is held at a time; what it reads stays file-backed pages that the system may drop. A run is an async generator of its
+ * progress, so that the caller sees every segment, and stops between two of them by returning.
  */
 import { CancelledError } from "../errors.ts";
 import { type BuiltSegments, buildGraphs, type ModelGraph } from "../graph/segment.ts";
@@ -17,11 +18,23 @@ export interface HoldPlan {
   readonly segmentsPerProgram: number;
 }
 
-/** What a run reports and obeys. */
-export interface RunOptions {
-  signal?: AbortSignal | undefined;
-  /** Called before each program runs, with the number of segments done. */
-  onSegment?: ((done: number, total: number) => void) | undefined;
+/** Segments that are finished, of all. */
+export interface SegmentProgress {
+  readonly done: number;
+  readonly total: number;
+}
+
+/** Up to this many bytes of widened weights a model is compiled whole; beyond, it is streamed segment by segment. */
+const WHOLE_UP_TO_BYTES = 256 * 1024 * 1024;
+
+/**
+ * How a model is held until a planner decides by budget: small ones whole, large ones segment by segment.
+ *
+ * Streaming costs next to nothing, since weights are mapped and never unpacked ahead: bench/segments.
+ */
+export function defaultHoldPlan(model: ModelGraph): HoldPlan {
+  const small = widenedWeightBytes(model) <= WHOLE_UP_TO_BYTES;
+  return small ? { hold: "resident", segmentsPerProgram: model.segments.length } : { hold: "streamed", segmentsPerProgram: 1 };
 }
 
 /** A model compiled for one size. */
@@ -32,7 +45,7 @@ export class Executor {
   private readonly total: number;
   private readonly outputs: readonly string[];
 
-  constructor(runtime: Runtime, model: ModelGraph, plan: HoldPlan) {
+  constructor(runtime: Runtime, model: ModelGraph, plan: HoldPlan = defaultHoldPlan(model)) {
     this.runtime = runtime;
     this.plan = plan;
     this.pieces = buildGraphs(model, plan.segmentsPerProgram).map((built) => ({ built, program: undefined }));
@@ -40,39 +53,23 @@ export class Executor {
     this.outputs = model.outputs;
   }
 
-  /** Compiles what is held between runs; a first run does it too. */
-  async prepare(options: RunOptions = {}): Promise<void> {
-    if (this.plan.hold === "streamed") return;
-    let done = 0;
-    for (const piece of this.pieces) {
-      await checkpointForCancel(options.signal);
-      options.onSegment?.(done, this.total);
-      piece.program ??= await this.compile(piece.built);
-      done += piece.built.names.length;
-    }
-  }
-
   /**
-   * One call of the model.
+   * One call of the model; yields before each program runs, returns the outputs.
    *
-   * Errors: CancelledError at the next segment after the signal fired.
+   * Errors: CancelledError at the next segment after the signal was raised.
    */
-  async run(inputs: Readonly<Record<string, Tensor>>, options: RunOptions = {}): Promise<Record<string, Tensor>> {
+  async *run(inputs: Readonly<Record<string, Tensor>>, signal?: AbortSignal): AsyncGenerator<SegmentProgress, Record<string, Tensor>> {
     const state: Record<string, Tensor> = { ...inputs };
     let done = 0;
     for (const [i, piece] of this.pieces.entries()) {
-      await checkpointForCancel(options.signal);
-      options.onSegment?.(done, this.total);
-      const program = piece.program ?? (await this.compile(piece.built));
-      if (this.plan.hold === "resident") piece.program = program;
-      try {
-        Object.assign(state, await program.run(pick(state, piece.built)));
-      } finally {
-        if (this.plan.hold === "streamed") await program.dispose();
-      }
+      yield { done, total: this.total };
+      await letOthersRun();
+      if (signal?.aborted) throw new CancelledError("stopped on request", { cause: signal.reason });
+      Object.assign(state, await this.runPiece(piece, state));
       this.dropUnused(state, i);
       done += piece.built.names.length;
     }
+    yield { done, total: this.total };
     return Object.fromEntries(this.outputs.map((name) => [name, state[name] as Tensor]));
   }
 
@@ -84,34 +81,40 @@ export class Executor {
     }
   }
 
-  private compile(built: BuiltSegments): Promise<Program> {
-    return this.runtime.compile(built.graph, { keepScratchMemory: this.plan.hold === "streamed" || this.pieces.length === 1 });
+  private async runPiece(piece: Executor["pieces"][number], state: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
+    const keep = this.plan.hold === "resident";
+    const program = piece.program ?? (await this.runtime.compile(piece.built.graph, { keepScratchMemory: !keep || this.pieces.length === 1 }));
+    if (keep) piece.program = program;
+    try {
+      return await program.run(Object.fromEntries(piece.built.graph.inputs.map(({ name }) => [name, state[name] as Tensor])));
+    } finally {
+      if (!keep) await program.dispose();
+    }
   }
 
   private dropUnused(state: Record<string, Tensor>, after: number): void {
-    const needed = new Set([
-      ...this.outputs,
-      ...this.pieces.slice(after + 1).flatMap(({ built }) => built.graph.inputs.map(({ name }) => name)),
-    ]);
+    const later = this.pieces.slice(after + 1).flatMap(({ built }) => built.graph.inputs.map(({ name }) => name));
+    const needed = new Set([...this.outputs, ...later]);
     for (const name of Object.keys(state)) if (!needed.has(name)) delete state[name];
   }
 }
 
-/** Bytes that a model's weights take when widened to float32: what decides whether it is worth splitting. */
-export function widenedWeightBytes(model: ModelGraph): number {
-  const seen = new Map<string, number>();
-  for (const { graph } of buildGraphs(model, model.segments.length)) {
-    for (const { name, dtype, shape } of graph.weights.values()) if (isFloat(dtype)) seen.set(name, 4 * elementCount(shape));
+/** Runs a generator to its end and returns its result, for callers who do not want progress. */
+export async function finish<T>(generator: AsyncGenerator<unknown, T>): Promise<T> {
+  for (;;) {
+    const { done, value } = await generator.next();
+    if (done) return value as T;
   }
-  return Array.from(seen.values()).reduce((sum, bytes) => sum + bytes, 0);
 }
 
-function pick(state: Readonly<Record<string, Tensor>>, built: BuiltSegments): Record<string, Tensor> {
-  return Object.fromEntries(built.graph.inputs.map(({ name }) => [name, state[name] as Tensor]));
+/** Bytes that a model's weights take when widened to float32: what decides whether it is worth splitting. */
+function widenedWeightBytes(model: ModelGraph): number {
+  const [whole] = buildGraphs(model, model.segments.length);
+  const floats = Array.from(whole?.graph.weights.values() ?? []).filter(({ dtype }) => isFloat(dtype));
+  return floats.reduce((sum, { shape }) => sum + 4 * elementCount(shape), 0);
 }
 
-/** Lets timers, signals and progress run (the engine blocks the thread while it works), then stops if asked to. */
-async function checkpointForCancel(signal: AbortSignal | undefined): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, 0));
-  if (signal?.aborted) throw new CancelledError("stopped on request", { cause: signal.reason });
+/** The engine blocks the thread while it works: here timers, signals and progress get their turn. */
+function letOthersRun(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 0));
 }

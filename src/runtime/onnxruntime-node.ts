@@ -6,7 +6,7 @@
  */
 import path from "node:path";
 import ort from "onnxruntime-node";
-import type { StoredTensor } from "../checkpoint/weight-store.ts";
+import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
 import { EngineError } from "../errors.ts";
 import type { Graph } from "../graph/graph.ts";
 import { encodeOnnx, type WeightPlace } from "../graph/onnx.ts";

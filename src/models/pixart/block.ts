@@ -17,8 +17,8 @@ import type { PixArtConfig } from "./config.ts";
 export interface BlockContext {
   /** Projected caption [batch, captionTokens, width]. */
   caption: Value;
-  /** Added to the scores of padding [batch, 1, 1, captionTokens]. */
-  captionBias: Value;
+  /** int32 [batch, captionTokens]: 1 for text, 0 for padding. */
+  captionMask: Value;
   /** The timestep's modulation [batch or 1, 6 * width]. */
   modulation: Value;
 }
@@ -26,13 +26,16 @@ export interface BlockContext {
 /** Shapes: x [batch, patches, width] -> the same. */
 export function pixArtBlock(g: Graph, weights: Weights, config: PixArtConfig, x: Value, context: BlockContext): Value {
   const shape = { heads: config.num_attention_heads, headDim: config.attention_head_dim, bias: config.attention_bias };
-  const [shiftAttention, scaleAttention, gateAttention, shiftFeed, scaleFeed, gateFeed] = modulationOf(g, weights, context.modulation, 6);
+  const width = x.shape.at(-1) as number;
+  const modulation = reshape(g, context.modulation, [context.modulation.shape[0] as number, 6, width]);
+  const vectors = scaleShiftVectors(g, weights, modulation, 6) as [Value, Value, Value, Value, Value, Value];
+  const [shiftAttention, scaleAttention, gateAttention, shiftFeed, scaleFeed, gateFeed] = vectors;
 
   const norm1 = layerNorm(g, config.norm_elementwise_affine ? weights.at("norm1") : undefined, x, config.norm_eps);
   const attended = attention(g, weights.at("attn1"), modulate(g, norm1, scaleAttention, shiftAttention), shape);
   const first = add(g, multiply(g, gateAttention, attended), x);
 
-  const crossed = attention(g, weights.at("attn2"), first, { ...shape, context: context.caption, mask: context.captionBias });
+  const crossed = attention(g, weights.at("attn2"), first, { ...shape, context: context.caption, keyMask: context.captionMask });
   const second = add(g, crossed, first);
 
   const norm2 = layerNorm(g, config.norm_elementwise_affine ? weights.at("norm2") : undefined, second, config.norm_eps);
@@ -43,13 +46,11 @@ export function pixArtBlock(g: Graph, weights: Weights, config: PixArtConfig, x:
 /**
  * The vectors that modulate a block or the head: the learned table plus the timestep's share.
  *
- * Shapes: table [count, width], modulation [batch, count * width] -> count times [batch, 1, width].
+ * Shapes: scale_shift_table [count, width], timestep [batch or 1, count or 1, width] -> count times [batch or 1, 1, width].
  */
-export function modulationOf(g: Graph, weights: Weights, modulation: Value, count: 6): [Value, Value, Value, Value, Value, Value] {
-  const [batch, all] = modulation.shape as [number, number];
-  const width = all / count;
-  const table = weightValue(g, weights.tensor("scale_shift_table", [count, width]), { after: modulation });
-  return split(g, add(g, table, reshape(g, modulation, [batch, count, width])), count, 1) as [Value, Value, Value, Value, Value, Value];
+export function scaleShiftVectors(g: Graph, weights: Weights, timestep: Value, count: number): Value[] {
+  const table = weightValue(g, weights.tensor("scale_shift_table", [count, timestep.shape.at(-1) as number]), { after: timestep });
+  return split(g, add(g, table, timestep), count, 1);
 }
 
 /** diffusers' FeedForward with GELU (tanh): net.0.proj widens four times, net.2 narrows. */

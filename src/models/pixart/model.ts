@@ -6,22 +6,19 @@
  */
 import type { Weights } from "../../checkpoint/weights.ts";
 import type { Graph, Value } from "../../graph/graph.ts";
-import { add, concat, gelu, reshape, silu, split, transpose } from "../../graph/operators.ts";
+import { add, cast, concat, gelu, reshape, silu, transpose } from "../../graph/operators.ts";
 import type { ModelGraph, State } from "../../graph/segment.ts";
 import { conv } from "../../nn/conv.ts";
 import { linear } from "../../nn/linear.ts";
 import { layerNorm, modulate } from "../../nn/norm.ts";
 import { sinCosPositionEmbedding, timestepEmbedding } from "../../nn/position-embedding.ts";
-import { weightValue } from "../../nn/weight.ts";
 import type { ComputeDType } from "../../tensor/dtype.ts";
-import { type FloatTensor, floatTensor, type Tensor } from "../../tensor/tensor.ts";
-import { pixArtBlock } from "./block.ts";
+import { type FloatTensor, floatTensor, intTensor, type Tensor } from "../../tensor/tensor.ts";
+import { pixArtBlock, scaleShiftVectors } from "./block.ts";
 import { type PixArtConfig, usesAdditionalConditions } from "./config.ts";
 
 /** Channels of the sinusoidal projection of a timestep or size. */
 const PROJECTION_CHANNELS = 256;
-/** Added to the scores of padded caption tokens, as diffusers does. */
-const MASKED = -10000;
 
 /** Size of one call. */
 export interface PixArtSize {
@@ -49,7 +46,7 @@ export function pixArtTransformer(weights: Weights, config: PixArtConfig, dtype:
         shape: [size.batch, size.captionTokens, config.caption_channels ?? config.cross_attention_dim],
         dtype: "float32",
       },
-      caption_bias: { shape: [size.batch, 1, 1, size.captionTokens], dtype: "float32" },
+      caption_mask: { shape: [size.batch, size.captionTokens], dtype: "int64" },
       ...(usesAdditionalConditions(config)
         ? { resolution: { shape: [size.batch, 2, PROJECTION_CHANNELS], dtype: "float32" }, aspect_ratio: conditions }
         : {}),
@@ -58,10 +55,10 @@ export function pixArtTransformer(weights: Weights, config: PixArtConfig, dtype:
       { name: "embed", build: (g, state) => embed(g, weights, config, state) },
       ...Array.from({ length: config.num_layers }, (_, i) => ({
         name: `transformer_blocks.${i}`,
-        build: (g: Graph, { hidden, caption, caption_bias, modulation }: State): State => ({
+        build: (g: Graph, { hidden, caption, key_mask, modulation }: State): State => ({
           hidden: pixArtBlock(g, weights.at("transformer_blocks", i), config, hidden as Value, {
             caption: caption as Value,
-            captionBias: caption_bias as Value,
+            captionMask: key_mask as Value,
             modulation: modulation as Value,
           }),
         }),
@@ -83,16 +80,12 @@ export interface PixArtCaption {
   encoderHiddenStates: FloatTensor;
   /** batch lists of captionTokens numbers: 1 for text, 0 for padding. */
   attentionMask: readonly (readonly number[])[];
+  /** For models with size conditions: height and width in pixels of each picture, one after the other, and height / width of each. */
+  conditions?: { resolution: readonly number[]; aspectRatio: readonly number[] };
 }
 
-/** The inputs that stay the same through all steps; `heightWidth` in pixels, for models with size conditions. */
-export function pixArtConstantInputs(
-  config: PixArtConfig,
-  size: PixArtSize,
-  caption: PixArtCaption,
-  conditions?: { resolution: readonly [number, number]; aspectRatio: number },
-): Record<string, Tensor> {
-  const bias = Float32Array.from(caption.attentionMask.flat(), (keep) => (1 - keep) * MASKED);
+/** The inputs that stay the same through all steps. */
+export function pixArtConstantInputs(config: PixArtConfig, size: PixArtSize, caption: PixArtCaption): Record<string, Tensor> {
   const inputs: Record<string, Tensor> = {
     position: sinCosPositionEmbedding(innerWidth(config), {
       gridHeight: size.latentHeight / config.patch_size,
@@ -101,13 +94,12 @@ export function pixArtConstantInputs(
       interpolationScale: config.interpolation_scale ?? Math.max(Math.floor(config.sample_size / 64), 1),
     }),
     encoder_hidden_states: caption.encoderHiddenStates,
-    caption_bias: floatTensor([size.batch, 1, 1, size.captionTokens], bias),
+    caption_mask: intTensor([size.batch, size.captionTokens], caption.attentionMask.flat()),
   };
-  if (usesAdditionalConditions(config) && conditions !== undefined) {
-    const repeat = <T>(values: readonly T[]): T[] => Array.from({ length: size.batch }, () => values).flat();
-    const resolution = timestepEmbedding(repeat(conditions.resolution), PROJECTION_CHANNELS);
+  if (usesAdditionalConditions(config) && caption.conditions !== undefined) {
+    const resolution = timestepEmbedding(caption.conditions.resolution, PROJECTION_CHANNELS);
     inputs.resolution = floatTensor([size.batch, 2, PROJECTION_CHANNELS], resolution.data);
-    inputs.aspect_ratio = timestepEmbedding(repeat([conditions.aspectRatio]), PROJECTION_CHANNELS);
+    inputs.aspect_ratio = timestepEmbedding(caption.conditions.aspectRatio, PROJECTION_CHANNELS);
   }
   return inputs;
 }
@@ -131,6 +123,7 @@ function embed(g: Graph, weights: Weights, config: PixArtConfig, state: State): 
   return {
     hidden: add(g, sequence, state.position as Value),
     caption: config.caption_channels == null ? (state.encoder_hidden_states as Value) : projectCaption(g, weights, width, state),
+    key_mask: cast(g, state.caption_mask as Value, "int32"),
     embedded_timestep: embeddedTimestep,
     modulation: linear(g, weights.at("adaln_single", "linear"), silu(g, embeddedTimestep), { out: 6 * width }),
   };
@@ -160,9 +153,8 @@ function projectCaption(g: Graph, weights: Weights, width: number, state: State)
 /** Norm, modulation, projection to pixels of a patch, and the patches laid out as a picture again. */
 function head(g: Graph, weights: Weights, config: PixArtConfig, size: PixArtSize, hidden: Value, embeddedTimestep: Value): Value {
   const width = innerWidth(config);
-  const table = weightValue(g, weights.tensor("scale_shift_table", [2, width]), { after: hidden });
-  const perPicture = reshape(g, embeddedTimestep, [embeddedTimestep.shape[0] as number, 1, width]);
-  const [shift, scale] = split(g, add(g, table, perPicture), 2, 1) as [Value, Value];
+  const perPicture = reshape(g, embeddedTimestep, [embeddedTimestep.shape[0] as number, 1, innerWidth(config)]);
+  const [shift, scale] = scaleShiftVectors(g, weights, perPicture, 2) as [Value, Value];
   const modulated = modulate(g, layerNorm(g, undefined, hidden, 1e-6), scale, shift);
   const patch = config.patch_size;
   const channels = config.out_channels ?? config.in_channels;

@@ -1,0 +1,45 @@
+/**
+ * What the process holds in memory, as the system sees it: mapped weights count as resident, but not as anonymous.
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import { resourceUsage } from "node:process";
+
+/** Memory of the process in bytes; undefined where the system does not tell. */
+export interface MemoryUse {
+  readonly residentBytes: number | undefined;
+  /** Not backed by a file: what cannot be dropped under pressure. */
+  readonly anonymousBytes: number | undefined;
+  /** Highest resident memory since the last resetPeak(), or since the process began where it cannot be reset. */
+  readonly peakResidentBytes: number | undefined;
+}
+
+/** Reads the memory use now. */
+export function memoryUse(): MemoryUse {
+  const status = readStatus();
+  if (status === undefined) {
+    return { residentBytes: process.memoryUsage.rss(), anonymousBytes: undefined, peakResidentBytes: resourceUsage().maxRSS * 1024 };
+  }
+  return { residentBytes: field(status, "VmRSS"), anonymousBytes: field(status, "RssAnon"), peakResidentBytes: field(status, "VmHWM") };
+}
+
+/** Starts a new measurement of the peak, where the system allows it (Linux). */
+export function resetPeak(): void {
+  try {
+    writeFileSync("/proc/self/clear_refs", "5");
+  } catch {
+    // Elsewhere the peak is that of the whole process: an upper bound, still true.
+  }
+}
+
+function readStatus(): string | undefined {
+  try {
+    return readFileSync("/proc/self/status", "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+function field(status: string, name: string): number | undefined {
+  const match = new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status);
+  return match === null ? undefined : Number(match[1]) * 1024;
+}

@@ -1,0 +1,42 @@
+/** Opens fixture models and runs one call of a model graph. */
+import { readFileSync } from "node:fs";
+import { openFile } from "../../src/checkpoint/file-source-node.ts";
+import { readSafetensors } from "../../src/checkpoint/safetensors.ts";
+import { Weights } from "../../src/checkpoint/weights.ts";
+import type { ModelGraph } from "../../src/graph/segment.ts";
+import { Executor, finish, type HoldPlan } from "../../src/runtime/executor.ts";
+import { onnxRuntimeNode } from "../../src/runtime/onnxruntime-node.ts";
+import type { Tensor } from "../../src/tensor/tensor.ts";
+import { fixturePath } from "./fixture.ts";
+
+/** A fixture checkpoint: its config as read, and its weights. */
+export async function openFixtureModel(path: string, baseName: "model" | "diffusion_pytorch_model") {
+  const file = await readSafetensors(await openFile(fixturePath(`${path}/${baseName}.safetensors`)));
+  const store = { component: "model", name: path, tensors: file.tensors };
+  const config = JSON.parse(readFileSync(fixturePath(`${path}/config.json`), "utf8")) as Record<string, unknown>;
+  return { config, weights: Weights.of(store) };
+}
+
+/** Compiles a model, calls it once, releases it; the outputs by name. */
+export async function runModel(model: ModelGraph, inputs: Record<string, Tensor>, plan?: HoldPlan): Promise<Record<string, Float32Array>> {
+  const executor = new Executor(onnxRuntimeNode({ threads: 1 }), model, plan);
+  try {
+    const outputs = await finish(executor.run(inputs));
+    return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, tensor.data as Float32Array]));
+  } finally {
+    await executor.dispose();
+  }
+}
+
+/** The same model with the value `name` after every segment as outputs of their own, called `<segment>/<name>`. */
+export function withIntermediates(model: ModelGraph, name: string): ModelGraph {
+  const segments = model.segments.map((segment) => ({
+    name: segment.name,
+    build: (...[g, state]: Parameters<typeof segment.build>) => {
+      const result = segment.build(g, state);
+      return result[name] === undefined ? result : { ...result, [`${segment.name}/${name}`]: result[name] };
+    },
+  }));
+  const extra = segments.map((segment) => `${segment.name}/${name}`);
+  return { ...model, segments, outputs: [...model.outputs, ...extra.slice(0, -1)] };
+}

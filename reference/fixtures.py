@@ -55,33 +55,34 @@ def generator(seed):
     return torch.Generator("cpu").manual_seed(seed)
 
 
-def randomize(model, seed, store=torch.float16):
-    """Draws every parameter anew, so that no path is silenced by a default of 0 or 1, and rounds it to what `store` can hold.
+def weight_rule(name, shape, d_kv=None):
+    """Says how a parameter is drawn: (mean, factor, fan_in), where std = factor / sqrt(fan_in), so that no path is silenced by a 0 or 1.
 
-    Matrices and convolutions: std 1/sqrt(fan_in). Norm weights: about 1. Biases: small. T5's query has std 1/sqrt(fan_in * d_kv),
-    as that model does not scale its scores. Embedding tables and tables of modulation: of the size of what they are added to.
+    Matrices and convolutions: 1/sqrt(fan_in). Norm weights: about 1. Biases: small. T5's query has 1/sqrt(fan_in * d_kv), as that
+    model does not scale its scores. Embedding tables and tables of modulation: of the size of what they are added to.
     """
+    owner, _, leaf = name.rpartition(".")
+    if leaf == "scale_shift_table":
+        return 0, 0.5, 1
+    if leaf == "bias":
+        return 0, 0.1, 1
+    if len(shape) < 2 or (leaf == "weight" and "norm" in owner.rsplit(".", 1)[-1]):
+        return 1, 0.2, 1
+    if any(part in name for part in ("relative_attention_bias", "shared", "embed_tokens")):
+        return 0, 1, 1
+    fan_in = math.prod(shape[1:])
+    if d_kv is not None and name.endswith("SelfAttention.q.weight"):
+        fan_in *= d_kv
+    return 0, 1, fan_in
+
+
+def randomize(model, seed, store=torch.float16):
+    """Draws every parameter anew by `weight_rule` and rounds it to what `store` can hold."""
     draw = generator(seed)
     d_kv = getattr(getattr(model, "config", None), "d_kv", None)
     for name, parameter in sorted(model.named_parameters()):
-        noise = torch.randn(parameter.shape, generator=draw)
-        leaf = name.rsplit(".", 1)[-1]
-        is_norm = "norm" in name.rsplit(".", 2)[-2] if "." in name else False
-        if leaf == "scale_shift_table":
-            value = noise * 0.5
-        elif is_norm and leaf == "weight":
-            value = 1 + 0.2 * noise
-        elif leaf == "bias":
-            value = 0.1 * noise
-        elif "relative_attention_bias" in name or "shared" in name or "embed_tokens" in name:
-            value = noise
-        elif parameter.ndim >= 2:
-            fan_in = math.prod(parameter.shape[1:])
-            if d_kv is not None and name.endswith("SelfAttention.q.weight"):
-                fan_in *= d_kv
-            value = noise / math.sqrt(fan_in)
-        else:
-            value = 1 + 0.2 * noise
+        mean, factor, fan_in = weight_rule(name, parameter.shape, d_kv)
+        value = mean + factor * torch.randn(parameter.shape, generator=draw) / math.sqrt(fan_in)
         parameter.data.copy_(value.to(store).float())
     return model.eval()
 

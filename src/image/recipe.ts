@@ -1,7 +1,11 @@
 /**
- * The recipe of a picture: what has to be said to make it again. It travels inside the PNG.
+ * The recipe of a picture: what has to be said to make it again. It travels inside the PNG, as JSON.
+ *
+ * A picture may come from anywhere, so a recipe is checked field by field when it is read; fields that a later version adds are ignored.
  */
-import type { ComputeDType } from "../tensor/dtype.ts";
+import * as v from "valibot";
+import { FileError } from "../errors.ts";
+import { COMPUTE_DTYPES, type ComputeDType } from "../tensor/dtype.ts";
 
 /** Everything that a picture depends on. */
 export interface Recipe {
@@ -30,4 +34,58 @@ export interface Recipe {
   readonly useResolutionBinning: boolean;
   /** Version of halftone. */
   readonly version: string;
+}
+
+/** Keyword of the text chunk that holds a recipe. */
+export const RECIPE_KEYWORD = "halftone";
+
+const text = v.pipe(v.string(), v.maxLength(1_000_000));
+const count = (minimum: number) => v.pipe(v.number(), v.safeInteger(), v.minValue(minimum));
+
+const RecipeSchema = v.object({
+  prompt: text,
+  negativePrompt: text,
+  seed: v.pipe(v.string(), v.regex(/^-?\d{1,20}$/)),
+  steps: count(1),
+  guidanceScale: v.pipe(v.number(), v.finite()),
+  height: count(1),
+  width: count(1),
+  images: count(1),
+  imageIndex: count(0),
+  model: text,
+  revision: v.optional(text),
+  modelHash: text,
+  pipeline: text,
+  scheduler: text,
+  dtype: v.picklist(COMPUTE_DTYPES),
+  qtypes: v.record(text, text),
+  useResolutionBinning: v.boolean(),
+  version: text,
+});
+
+/** Writes a recipe as JSON in plain ASCII. */
+export function recipeText(recipe: Recipe): string {
+  return JSON.stringify(recipe).replace(/[^\x20-\x7e]/g, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
+/**
+ * Reads a recipe from JSON.
+ *
+ * Errors: FileError naming the field that is missing or wrong.
+ */
+export function parseRecipe(json: string, where?: string): Recipe {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (cause) {
+    throw new FileError("the recipe in the picture is not valid JSON", { where, cause });
+  }
+  const result = v.safeParse(RecipeSchema, value);
+  if (!result.success) {
+    const [issue] = result.issues;
+    const field = v.getDotPath(issue);
+    const expected = `expected ${issue.expected ?? issue.message}, got ${issue.received.slice(0, 100)}`;
+    throw new FileError(`the recipe in the picture has a wrong ${field === null ? "form" : `"${field}"`}: ${expected}`, { where });
+  }
+  return result.output;
 }

@@ -152,7 +152,6 @@ function projectCaption(g: Graph, weights: Weights, width: number, state: State)
 
 /** Norm, modulation, projection to pixels of a patch, and the patches laid out as a picture again. */
 function head(g: Graph, weights: Weights, config: PixArtConfig, size: PixArtSize, hidden: Value, embeddedTimestep: Value): Value {
-  const width = innerWidth(config);
   const perPicture = reshape(g, embeddedTimestep, [embeddedTimestep.shape[0] as number, 1, innerWidth(config)]);
   const [shift, scale] = scaleShiftVectors(g, weights, perPicture, 2) as [Value, Value];
   const modulated = modulate(g, layerNorm(g, undefined, hidden, 1e-6), scale, shift);

@@ -1,0 +1,33 @@
+/** The whole public surface of halftone. */
+export {
+  CancelledError,
+  CheckpointError,
+  DownloadError,
+  EngineError,
+  FileError,
+  HalftoneError,
+  nearestWord,
+  UnsupportedError,
+  UsageError,
+} from "./errors.ts";
+export type { GeneratedImage } from "./image/image.ts";
+export type { Recipe } from "./image/recipe.ts";
+export type {
+  DownloadEvent,
+  ImageEvent,
+  LoadEvent,
+  Phase,
+  PhaseEvent,
+  PhaseReport,
+  PipelineEvent,
+  RunReport,
+  SegmentEvent,
+  StepEvent,
+  SummaryEvent,
+  WarningEvent,
+} from "./pipelines/events.ts";
+export type { GenerateOptions, LoadOptions } from "./pipelines/options.ts";
+export { DiffusionPipeline, type GenerateResult, type PipelineOptions } from "./pipelines/pipeline.ts";
+export type { ComputeDType } from "./tensor/dtype.ts";
+export type { FloatTensor } from "./tensor/tensor.ts";
+export { version } from "./version.ts";

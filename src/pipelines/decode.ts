@@ -1,0 +1,44 @@
+/** Phase three: from latents to pixels, one picture at a time, so that memory does not grow with the batch. */
+import { AutoencoderKLConfigSchema } from "../models/autoencoder-kl/config.ts";
+import { autoencoderKLDecoder } from "../models/autoencoder-kl/model.ts";
+import { modelConfig } from "../models/registry.ts";
+import { Executor } from "../runtime/executor.ts";
+import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
+import type { PipelineEvent } from "./events.ts";
+import { callModel } from "./model-call.ts";
+import { modelOf, type PipelineParts } from "./parts.ts";
+
+/**
+ * Decodes pictures one after the other, as they are asked for.
+ *
+ * Shapes: latents [images, channels, height, width] -> for each image a sample [1, 3, factor * height, factor * width], about -1..1.
+ */
+export async function* decodeLatents(
+  parts: PipelineParts,
+  latents: FloatTensor,
+  signal: AbortSignal | undefined,
+  onSample: (sample: FloatTensor, index: number) => AsyncGenerator<PipelineEvent>,
+): AsyncGenerator<PipelineEvent> {
+  const model = modelOf(parts, "vae");
+  const config = modelConfig(AutoencoderKLConfigSchema, model.config, model.part, model.configPath);
+  const [images = 0, channels = 0, height = 0, width = 0] = latents.shape;
+  const executor = new Executor(parts.runtime, autoencoderKLDecoder(model.weights(), config, model.dtype, { batch: 1, height, width }));
+  const perImage = channels * height * width;
+  try {
+    for (let index = 0; index < images; index++) {
+      const one = unscale(latents.data.subarray(index * perImage, (index + 1) * perImage), config.scaling_factor, config.shift_factor ?? 0);
+      const call = { executor, model, phase: "decode", output: "sample", signal } as const;
+      const sample = yield* callModel(call, { latents: floatTensor([1, channels, height, width], one) });
+      yield* onSample(sample, index);
+    }
+  } finally {
+    await executor.dispose();
+  }
+}
+
+/** latents / scaling_factor + shift_factor, rounded to float32 after each step. */
+function unscale(latents: Float32Array, scalingFactor: number, shiftFactor: number): Float32Array {
+  const scale = Math.fround(scalingFactor);
+  const shift = Math.fround(shiftFactor);
+  return latents.map((value) => Math.fround(value / scale) + shift);
+}

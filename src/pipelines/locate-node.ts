@@ -1,0 +1,44 @@
+/**
+ * From what the user calls a model (a folder, a Hub id) to a folder that can be read.
+ */
+import { existsSync } from "node:fs";
+import path from "node:path";
+import type { Folder } from "../checkpoint/byte-source.ts";
+import { openFolder } from "../checkpoint/file-source-node.ts";
+import { subfolder } from "../checkpoint/folder.ts";
+import { isHubId, resolveModel } from "../hub/hub-node.ts";
+import type { LoadOptions } from "./options.ts";
+
+/** A model's folder, and what it is to be called in recipes and messages. */
+export interface LocatedModel {
+  readonly folder: Folder;
+  /** The Hub id, or the name of the folder without its path. */
+  readonly label: string;
+  /** Commit of a Hub id. */
+  readonly revision: string | undefined;
+}
+
+/**
+ * Finds a model: an existing folder wins over a Hub id of the same name, as in diffusers.
+ *
+ * `needs` tells which components of a pipeline are wanted, so that a part that the caller brings is not downloaded.
+ * Errors: CheckpointError when there is no such folder; DownloadError; UsageError for an id or revision that cannot be one.
+ */
+export async function locateModel(
+  idOrFolder: string,
+  options: LoadOptions,
+  needs?: (component: string, className: string) => boolean,
+): Promise<LocatedModel> {
+  if (existsSync(idOrFolder) || !isHubId(idOrFolder)) {
+    const folder = await openFolder(idOrFolder);
+    return { folder: subfolder(folder, options.subfolder ?? ""), label: path.basename(path.resolve(idOrFolder)), revision: undefined };
+  }
+  const { onEvent, localFilesOnly, ...rest } = options;
+  const found = await resolveModel(idOrFolder, {
+    ...rest,
+    offline: localFilesOnly,
+    needs,
+    onProgress: (event) => onEvent?.(event.type === "progress" ? { ...event, type: "download" } : event),
+  });
+  return { folder: await openFolder(found.folder), label: idOrFolder, revision: found.commit };
+}

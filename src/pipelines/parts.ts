@@ -1,0 +1,42 @@
+/** The parts of an opened pipeline, by the names of model_index.json. */
+import { UsageError } from "../errors.ts";
+import type { DiffusionModel } from "../models/diffusion-model.ts";
+import type { Runtime } from "../runtime/runtime.ts";
+import type { Scheduler } from "../schedulers/scheduler.ts";
+import type { ComputeDType } from "../tensor/dtype.ts";
+import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+
+/** What a pipeline runs on. */
+export interface PipelineParts {
+  readonly runtime: Runtime;
+  readonly dtype: ComputeDType;
+  /** Parts with weights; null where the caller left one out. */
+  readonly models: Map<string, DiffusionModel | null>;
+  readonly tokenizers: ReadonlyMap<string, Tokenizer>;
+  readonly scheduler: Scheduler;
+}
+
+/**
+ * A part that a run needs.
+ *
+ * Errors: UsageError when the pipeline was opened without it and none was assigned.
+ */
+export function modelOf(parts: PipelineParts, name: string): DiffusionModel {
+  const model = parts.models.get(name);
+  if (model != null) return model;
+  throw new UsageError(`the pipeline has no ${name}`, {
+    hint: `assign one before generating: pipeline.${camelCase(name)} = await DiffusionModel.fromPretrained(…)`,
+  });
+}
+
+/** A tokenizer that a run needs. */
+export function tokenizerOf(parts: PipelineParts, name: string): Tokenizer {
+  const tokenizer = parts.tokenizers.get(name);
+  if (tokenizer === undefined) throw new UsageError(`the pipeline has no ${name}`);
+  return tokenizer;
+}
+
+/** text_encoder_2 -> textEncoder2. */
+export function camelCase(name: string): string {
+  return name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
+}

@@ -1,0 +1,255 @@
+/**
+ * A text-to-image pipeline: opened from a checkpoint folder or Hub id, then asked for pictures.
+ *
+ * Opening reads configs, tokenizers and the headers of the weights. Weights are mapped when their phase begins and released when it ends.
+ */
+
+import type { Folder } from "../checkpoint/byte-source.ts";
+import { subfolder } from "../checkpoint/folder.ts";
+import { readJson } from "../checkpoint/json.ts";
+import { readModelIndex } from "../checkpoint/model-index.ts";
+import { CheckpointError, nearestWord, UsageError } from "../errors.ts";
+import type { GeneratedImage } from "../image/image.ts";
+import { DiffusionModel } from "../models/diffusion-model.ts";
+import { onnxRuntimeNode } from "../runtime/onnxruntime-node.ts";
+import { createScheduler } from "../schedulers/registry.ts";
+import type { Scheduler } from "../schedulers/scheduler.ts";
+import { COMPUTE_DTYPES, type ComputeDType } from "../tensor/dtype.ts";
+import { loadTokenizer } from "../tokenizers/registry.ts";
+import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import { version } from "../version.ts";
+import type { PipelineEvent, RunReport } from "./events.ts";
+import { fingerprint } from "./fingerprint.ts";
+import { type LocatedModel, locateModel } from "./locate-node.ts";
+import type { GenerateOptions, LoadOptions } from "./options.ts";
+import type { PipelineParts } from "./parts.ts";
+import type { PipelineClass } from "./pipeline-class.ts";
+import { Queue } from "./queue.ts";
+import { findPipelineClass } from "./registry.ts";
+import { checkRequest } from "./request.ts";
+import { type RecipeBase, run } from "./run.ts";
+
+/** How a pipeline is opened. */
+export interface PipelineOptions extends LoadOptions {
+  /** A transformer to use instead of the checkpoint's, or null to assign one later; then the checkpoint's is neither opened nor downloaded. */
+  transformer?: DiffusionModel | null | undefined;
+  /** The same for the text encoder. */
+  textEncoder?: DiffusionModel | null | undefined;
+  /** The same for the VAE. */
+  vae?: DiffusionModel | null | undefined;
+}
+
+/** What generate() returns. */
+export interface GenerateResult {
+  readonly images: readonly GeneratedImage[];
+  readonly report: RunReport;
+}
+
+/** A pipeline; one request at a time, later ones wait. */
+export class DiffusionPipeline {
+  readonly #class: PipelineClass;
+  readonly #parts: PipelineParts;
+  readonly #located: LocatedModel;
+  readonly #queue = new Queue();
+  #disposed = false;
+
+  private constructor(pipelineClass: PipelineClass, parts: PipelineParts, located: LocatedModel) {
+    this.#class = pipelineClass;
+    this.#parts = parts;
+    this.#located = located;
+  }
+
+  /**
+   * Opens a pipeline.
+   *
+   * Errors: CheckpointError for files that are missing, damaged or do not fit; UnsupportedError for a class or option that halftone does not
+   * run; DownloadError; UsageError for options.
+   */
+  static async fromPretrained(idOrFolder: string, options: PipelineOptions = {}): Promise<DiffusionPipeline> {
+    const dtype = checkDtype(options.dtype);
+    const given = givenModels(options);
+    const located = await locateModel(idOrFolder, options, (component) => !given.has(component));
+    const index = await readModelIndex(located.folder, { signal: options.signal });
+    const pipelineClass = findPipelineClass(index.className, `${located.folder.name}/model_index.json`);
+    const models = new Map<string, DiffusionModel | null>();
+    try {
+      for (const part of pipelineClass.models) {
+        const brought = given.get(part);
+        const opened = brought === undefined ? await openPart(located.folder, part, index.components[part], dtype, options) : brought;
+        models.set(part, opened);
+        if (opened !== null && brought === undefined) reportOpened(opened, options);
+      }
+      const tokenizers = await openTokenizers(located.folder, pipelineClass, index.components);
+      const scheduler = await openScheduler(located.folder, index.components.scheduler);
+      const runtime = onnxRuntimeNode({ threads: checkThreads(options.threads) });
+      return new DiffusionPipeline(pipelineClass, { runtime, dtype, models, tokenizers, scheduler }, located);
+    } catch (error) {
+      for (const [part, model] of models) if (!given.has(part)) await model?.dispose();
+      throw error;
+    }
+  }
+
+  /** diffusers' name of the class. */
+  get className(): string {
+    return this.#class.className;
+  }
+
+  /** The denoising transformer, or null when the pipeline was opened without one. */
+  get transformer(): DiffusionModel | null {
+    return this.#parts.models.get("transformer") ?? null;
+  }
+
+  set transformer(model: DiffusionModel | null) {
+    this.#parts.models.set("transformer", model);
+  }
+
+  /** The (first) text encoder. */
+  get textEncoder(): DiffusionModel | null {
+    return this.#parts.models.get("text_encoder") ?? null;
+  }
+
+  set textEncoder(model: DiffusionModel | null) {
+    this.#parts.models.set("text_encoder", model);
+  }
+
+  /** The autoencoder whose decoder makes pictures of latents. */
+  get vae(): DiffusionModel | null {
+    return this.#parts.models.get("vae") ?? null;
+  }
+
+  set vae(model: DiffusionModel | null) {
+    this.#parts.models.set("vae", model);
+  }
+
+  /** The scheduler's class and config. */
+  get scheduler(): Scheduler {
+    return this.#parts.scheduler;
+  }
+
+  /**
+   * Makes pictures of a prompt.
+   *
+   * Errors: UsageError for an option that does not fit; EngineError; CancelledError when options.signal is raised.
+   */
+  async generate(prompt: string, options: GenerateOptions = {}): Promise<GenerateResult> {
+    const images: GeneratedImage[] = [];
+    for await (const event of this.stream(prompt, options)) {
+      if (event.type === "image") images.push(event.image);
+      if (event.type === "summary") return { images, report: event.report };
+    }
+    throw new Error("a run ended without its summary");
+  }
+
+  /** Makes pictures of a prompt, telling of every segment, step and picture; leaving the loop early stops the run. Errors: as generate(). */
+  async *stream(prompt: string, options: GenerateOptions = {}): AsyncGenerator<PipelineEvent, void> {
+    this.#checkOpen();
+    this.#class.checkParts(this.#parts);
+    const request = checkRequest(prompt, options, this.#class.defaults(this.#parts));
+    const leave = await this.#queue.enter(request.signal);
+    try {
+      this.#checkOpen();
+      yield* run(this.#class, this.#parts, request, await this.#recipe(request));
+    } finally {
+      leave();
+    }
+  }
+
+  /** Closes all files, once a running request has ended; later requests fail. */
+  async dispose(): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    const leave = await this.#queue.enter();
+    for (const model of this.#parts.models.values()) await model?.dispose();
+    leave();
+  }
+
+  #checkOpen(): void {
+    if (this.#disposed) throw new UsageError("the pipeline has been disposed of: open it again with DiffusionPipeline.fromPretrained");
+  }
+
+  async #recipe(request: ReturnType<typeof checkRequest>): Promise<RecipeBase> {
+    const { scheduler, models, dtype } = this.#parts;
+    const present = Array.from(models.values()).filter((model) => model !== null);
+    return {
+      prompt: request.prompt,
+      negativePrompt: request.negativePrompt,
+      seed: String(request.seed),
+      steps: request.numInferenceSteps,
+      guidanceScale: request.guidanceScale,
+      height: request.height,
+      width: request.width,
+      images: request.numImagesPerPrompt,
+      model: this.#located.label,
+      revision: this.#located.revision,
+      modelHash: await fingerprint(present, [scheduler.className, scheduler.config]),
+      pipeline: this.#class.className,
+      scheduler: scheduler.className,
+      dtype,
+      qtypes: {},
+      useResolutionBinning: request.useResolutionBinning,
+      version,
+    };
+  }
+}
+
+function givenModels(options: PipelineOptions): Map<string, DiffusionModel | null> {
+  const all = { text_encoder: options.textEncoder, transformer: options.transformer, vae: options.vae };
+  return new Map(Object.entries(all).flatMap(([part, model]) => (model === undefined ? [] : [[part, model] as const])));
+}
+
+/** Errors: UsageError for a dtype that is none. */
+export function checkDtype(dtype: string | undefined): ComputeDType {
+  const found = COMPUTE_DTYPES.find((known) => known === (dtype ?? "float32"));
+  if (found !== undefined) return found;
+  const near = nearestWord(String(dtype), COMPUTE_DTYPES);
+  throw new UsageError(`dtype must be one of ${COMPUTE_DTYPES.join(", ")}, got ${JSON.stringify(dtype)}`, {
+    hint: near === undefined ? undefined : `did you mean ${near}?`,
+  });
+}
+
+function checkThreads(threads: number | undefined): number | undefined {
+  if (threads === undefined || (Number.isInteger(threads) && threads >= 1 && threads <= 1024)) return threads;
+  throw new UsageError(`threads must be a whole number from 1 to 1024, got ${String(threads)}`);
+}
+
+type Components = Awaited<ReturnType<typeof readModelIndex>>["components"];
+
+async function openPart(folder: Folder, part: string, entry: Components[string] | undefined, dtype: ComputeDType, options: LoadOptions) {
+  if (entry === undefined || entry === null) {
+    throw new CheckpointError(`the model has no ${part}`, { where: `${folder.name}/model_index.json`, hint: `bring one: { ${part}: … }` });
+  }
+  const inside = subfolder(folder, part);
+  const variant = await variantOf(inside, options.variant);
+  return DiffusionModel.open(inside, { part, className: entry.className, dtype, variant, signal: options.signal });
+}
+
+/** The wanted variant where the part has it; a part without it gives its plain weights, as in diffusers. */
+async function variantOf(folder: Folder, variant: string | undefined): Promise<string | undefined> {
+  if (variant === undefined) return undefined;
+  const names = (await folder.list()).filter((name) => name.includes(".safetensors"));
+  const isThere = names.some((name) => name.split(/[.-]/).includes(variant));
+  const hasPlain = names.some((name) => /^[\w]+(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/.test(name));
+  return isThere || !hasPlain ? variant : undefined;
+}
+
+async function openTokenizers(folder: Folder, pipelineClass: PipelineClass, components: Components): Promise<Map<string, Tokenizer>> {
+  const found = new Map<string, Tokenizer>();
+  for (const name of pipelineClass.tokenizers) found.set(name, await loadTokenizer(folder, name, components[name]?.className));
+  return found;
+}
+
+async function openScheduler(folder: Folder, entry: Components[string] | undefined): Promise<Scheduler> {
+  const path = "scheduler/scheduler_config.json";
+  const config = await readJson(folder, path);
+  const ownName = (config as { _class_name?: unknown } | null)?._class_name;
+  const className = entry?.className ?? (typeof ownName === "string" ? ownName : "");
+  return createScheduler(className, config, `${folder.name}/${path}`);
+}
+
+function reportOpened(model: DiffusionModel, { onEvent }: LoadOptions): void {
+  onEvent?.({ type: "load", part: model.part, className: model.className, weightBytes: model.weightBytes });
+  const { unusedTensors: unused } = model;
+  if (unused.length === 0) return;
+  const names = unused.length > 3 ? `${unused.slice(0, 3).join(", ")} and ${unused.length - 3} more` : unused.join(", ");
+  onEvent?.({ type: "warning", message: `${model.part} has tensors that its class does not use: ${names}` });
+}

@@ -1,0 +1,122 @@
+/**
+ * One run: encode, denoise, decode, as an async generator of events. What differs between pipelines comes from their PipelineClass.
+ */
+
+import { UsageError } from "../errors.ts";
+import { imagesFromTensor } from "../image/from-tensor.ts";
+import { RgbImage } from "../image/image.ts";
+import type { Recipe } from "../image/recipe.ts";
+import { resizeAndCrop } from "../image/resize.ts";
+import { TorchGenerator } from "../random/torch-generator.ts";
+import { memoryUse, resetPeak } from "../runtime/memory-node.ts";
+import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
+import { decodeLatents } from "./decode.ts";
+import type { Phase, PhaseReport, PipelineEvent } from "./events.ts";
+import type { PipelineParts } from "./parts.ts";
+import type { PipelineClass, WorkSize } from "./pipeline-class.ts";
+import type { Request } from "./request.ts";
+
+/** The recipe but for the number of the picture. */
+export type RecipeBase = Omit<Recipe, "imageIndex">;
+
+/** Runs a request; the last event is the summary. */
+export async function* run(
+  pipeline: PipelineClass,
+  parts: PipelineParts,
+  request: Request,
+  recipe: RecipeBase,
+): AsyncGenerator<PipelineEvent> {
+  const started = performance.now();
+  const warnings: string[] = [];
+  const phases: PhaseReport[] = [];
+  const size = pipeline.workSize(parts, request);
+  const generator = new TorchGenerator(request.seed);
+
+  const conditioning = yield* measured("encode", phases, collectWarnings(pipeline.encode(parts, request), warnings));
+  const noise = initialNoise(pipeline.latentChannels(parts), parts, request, size, generator);
+  const latents = yield* measured("denoise", phases, denoise(pipeline, parts, request, size, conditioning, noise, generator));
+  const pictures = decodeLatents(parts, latents, request.signal, async function* (sample, index) {
+    const [pixels] = imagesFromTensor(resizeAndCrop(sample, request.height, request.width));
+    if (pixels !== undefined) yield { type: "image", index, image: new RgbImage(pixels, { ...recipe, imageIndex: index }) };
+  });
+  yield* measured("decode", phases, pictures);
+
+  const peaks = phases.flatMap(({ peakResidentBytes }) => peakResidentBytes ?? []);
+  yield {
+    type: "summary",
+    report: {
+      seed: request.seed,
+      seconds: (performance.now() - started) / 1000,
+      phases,
+      peakResidentBytes: peaks.length === 0 ? undefined : Math.max(...peaks),
+      latents,
+      warnings,
+    },
+  };
+}
+
+/** The noise that a picture begins as, in the pipeline's dtype, or the caller's own; scaled to the scheduler's first level later. */
+function initialNoise(channels: number, parts: PipelineParts, request: Request, size: WorkSize, generator: TorchGenerator): FloatTensor {
+  const shape = [request.numImagesPerPrompt, channels, size.latentHeight, size.latentWidth];
+  const given = request.latents;
+  if (given === undefined) return generator.randn(shape, parts.dtype);
+  if (given.shape.length === 4 && given.shape.every((dim, axis) => dim === shape[axis])) return given;
+  throw new UsageError(`latents have shape [${given.shape.join(", ")}], expected [${shape.join(", ")}]`);
+}
+
+async function* denoise(
+  pipeline: PipelineClass,
+  parts: PipelineParts,
+  request: Request,
+  size: WorkSize,
+  conditioning: unknown,
+  noise: FloatTensor,
+  generator: TorchGenerator,
+): AsyncGenerator<PipelineEvent, FloatTensor> {
+  const sampling = parts.scheduler.start(request.numInferenceSteps, { images: request.numImagesPerPrompt });
+  const scale = Math.fround(sampling.initNoiseSigma);
+  let sample = noise.data.map((value) => value * scale);
+  const denoiser = pipeline.denoiser(parts, request, size, conditioning);
+  try {
+    for (const [index, timestep] of sampling.timesteps.entries()) {
+      const started = performance.now();
+      const shown = floatTensor(noise.shape, sampling.scaleModelInput(sample, index));
+      const prediction = yield* denoiser.predict(shown, timestep);
+      sample = sampling.step(prediction, index, sample, () => generator.randn(noise.shape, parts.dtype).data) as typeof sample;
+      const seconds = (performance.now() - started) / 1000;
+      const latents = floatTensor(noise.shape, sample);
+      yield { type: "step", step: index + 1, steps: sampling.timesteps.length, timestep, seconds, latents };
+    }
+    return floatTensor(noise.shape, sample);
+  } finally {
+    await denoiser.dispose();
+  }
+}
+
+/** Passes a phase's events on and ends it with a report of its time and memory. */
+async function* measured<T>(
+  phase: Phase,
+  reports: PhaseReport[],
+  work: AsyncGenerator<PipelineEvent, T>,
+): AsyncGenerator<PipelineEvent, T> {
+  resetPeak();
+  const started = performance.now();
+  const result = yield* work;
+  const report = { phase, seconds: (performance.now() - started) / 1000, peakResidentBytes: memoryUse().peakResidentBytes };
+  reports.push(report);
+  yield { type: "phase", report };
+  return result;
+}
+
+async function* collectWarnings<T>(work: AsyncGenerator<PipelineEvent, T>, warnings: string[]): AsyncGenerator<PipelineEvent, T> {
+  try {
+    for (;;) {
+      const { done, value } = await work.next();
+      if (done) return value;
+      if (value.type === "warning") warnings.push(value.message);
+      yield value;
+    }
+  } finally {
+    await work.return(undefined as T);
+  }
+}

@@ -4,6 +4,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 
@@ -56,6 +57,28 @@ interface Entry {
   bytes: Buffer;
   gitId: string;
   sha256: string | undefined;
+}
+
+/** Reads repositories whose binary files are written as {"bytes": n, "seed": k}. */
+export function readRepositories(file: string): Record<string, FakeRepository> {
+  const text = readFileSync(file, "utf8");
+  return JSON.parse(text, (_, value: unknown) => {
+    if (typeof value === "object" && value !== null && "bytes" in value && "seed" in value) {
+      return patternBytes(Number(value.bytes), Number(value.seed));
+    }
+    return value;
+  }) as Record<string, FakeRepository>;
+}
+
+/** Bytes that differ from place to place, the same for the same seed. */
+export function patternBytes(length: number, seed: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  let state = seed >>> 0;
+  for (let i = 0; i < length; i++) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    bytes[i] = state >>> 24;
+  }
+  return bytes;
 }
 
 const LARGE = /\.(?:safetensors|bin|model|onnx|msgpack|png)$/;
@@ -128,10 +151,10 @@ export class FakeHub {
       response.writeHead(fault.status ?? 302, { ...location, ...fault.headers }).end();
       return;
     }
-    const api = /^\/api\/models\/([^/]+\/[^/]+)\/(revision|tree)\/([^/]+)$/.exec(path);
+    const api = /^\/api\/models\/([^/]+\/[^/]+)(?:\/(revision|tree)\/([^/]+))?$/.exec(path);
     const file = /^\/(?:api\/resolve-cache\/models\/)?([^/]+\/[^/]+)\/(?:resolve\/)?([^/]+)\/(.+)$/.exec(path);
     const id = api?.[1] ?? file?.[1] ?? "";
-    const revision = decodeURIComponent(api?.[3] ?? file?.[2] ?? "");
+    const revision = decodeURIComponent(api === null ? (file?.[2] ?? "") : (api[3] ?? "main"));
     const repository = this.#open(id, request, response, api === null);
     if (repository === undefined) {
       return;
@@ -140,10 +163,10 @@ export class FakeHub {
     const entries = repository.commits[commit];
     if (entries === undefined) {
       fail(response, 404, "RevisionNotFound", `Invalid rev id: ${revision}`);
-    } else if (api?.[2] === "revision") {
+    } else if (api !== null && api[2] !== "tree") {
       const siblings = Object.keys(entries).map((rfilename) => ({ rfilename }));
       json(response, { _id: "000000000000000000000001", id, modelId: id, sha: commit, private: false, gated: false, tags: [], siblings });
-    } else if (api?.[2] === "tree") {
+    } else if (api !== null) {
       this.#serveTree(url, entries, response);
     } else {
       this.#serveFile(id, commit, decodeURIComponent(file?.[3] ?? ""), path.startsWith("/api/"), request, response);

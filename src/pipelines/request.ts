@@ -83,8 +83,11 @@ export function checkRequest(prompt: unknown, options: GenerateOptions, defaults
     });
   }
   refuseUnknown(options);
-  const height = sizeOption("height", options.height ?? defaults.size, defaults.sizeMultiple);
-  const width = sizeOption("width", options.width ?? defaults.size, defaults.sizeMultiple);
+  const useResolutionBinning = booleanOption("useResolutionBinning", options.useResolutionBinning ?? false);
+  // A binned picture is made at a trained size and resized, so any size will do.
+  const multiple = useResolutionBinning ? 1 : defaults.sizeMultiple;
+  const height = sizeOption("height", options.height ?? defaults.size, multiple);
+  const width = sizeOption("width", options.width ?? defaults.size, multiple);
   const guidanceScale = numberOption("guidanceScale", options.guidanceScale ?? defaults.guidanceScale);
   return {
     prompt,
@@ -96,7 +99,7 @@ export function checkRequest(prompt: unknown, options: GenerateOptions, defaults
     height,
     width,
     numImagesPerPrompt: integerOption("numImagesPerPrompt", options.numImagesPerPrompt ?? 1, MAX_IMAGES),
-    useResolutionBinning: options.useResolutionBinning ?? false,
+    useResolutionBinning,
     maxSequenceLength: integerOption(
       "maxSequenceLength",
       options.maxSequenceLength ?? defaults.maxSequenceLength,
@@ -144,6 +147,11 @@ function integerOption(name: string, value: number, max: number): number {
 function numberOption(name: string, value: number): number {
   if (typeof value === "number" && Number.isFinite(value)) return value;
   throw new UsageError(`${name} must be a finite number, got ${String(value)}`);
+}
+
+function booleanOption(name: string, value: boolean): boolean {
+  if (typeof value === "boolean") return value;
+  throw new UsageError(`${name} must be true or false, got ${String(value)}`);
 }
 
 function textOption(name: string, value: string): string {

@@ -5,7 +5,7 @@ import { t5Encoder, t5Inputs } from "../../src/models/t5/model.ts";
 import { relativePositionBucket } from "../../src/models/t5/relative-position.ts";
 import type { HoldPlan } from "../../src/runtime/executor.ts";
 import { expectClose } from "../support/compare.ts";
-import { type FixtureCase, readFixture } from "../support/fixture.ts";
+import { type FixtureCase, type FixtureTensor, readFixture } from "../support/fixture.ts";
 import { openFixtureModel, runModel, withIntermediates } from "../support/model.ts";
 import { TOLERANCES } from "../support/tolerances.ts";
 
@@ -53,8 +53,8 @@ function values(found: FixtureCase, output: string): Float32Array {
 async function encode(name: string, found: FixtureCase, plan?: HoldPlan): Promise<Record<string, Float32Array>> {
   const { config, weights } = await openFixtureModel(`models/${name}`, "model");
   const parsed = parseConfig(T5ConfigSchema, config, "text_encoder config", name);
-  const { shape, integers } = found.inputs.input_ids as { shape: number[]; integers: number[] };
-  const [batch, tokens] = shape as [number, number];
+  const { shape, integers } = found.inputs.input_ids as FixtureTensor;
+  const [batch = 0, tokens = 0] = shape;
   const rows = (all: number[]) => Array.from({ length: batch }, (_, i) => all.slice(i * tokens, (i + 1) * tokens));
   const mask = found.inputs.attention_mask?.integers ?? integers.map(() => 1);
   const model = t5Encoder(weights, parsed, found.dtype, { batch, tokens });

@@ -1,7 +1,8 @@
 /** Opens fixture models and runs one call of a model graph. */
 import { readFileSync } from "node:fs";
-import { openFile } from "../../src/checkpoint/file-source-node.ts";
-import { readSafetensors } from "../../src/checkpoint/safetensors.ts";
+import { onTestFinished } from "vitest";
+import { openFolder } from "../../src/checkpoint/file-source-node.ts";
+import { openWeights } from "../../src/checkpoint/weight-store.ts";
 import { Weights } from "../../src/checkpoint/weights.ts";
 import type { ModelGraph } from "../../src/graph/segment.ts";
 import { Executor, finish, type HoldPlan } from "../../src/runtime/executor.ts";
@@ -11,8 +12,8 @@ import { fixturePath } from "./fixture.ts";
 
 /** A fixture checkpoint: its config as read, and its weights. */
 export async function openFixtureModel(path: string, baseName: "model" | "diffusion_pytorch_model") {
-  const file = await readSafetensors(await openFile(fixturePath(`${path}/${baseName}.safetensors`)));
-  const store = { component: "model", name: path, tensors: file.tensors };
+  const store = await openWeights(await openFolder(fixturePath(path)), "", { baseNames: [baseName] });
+  onTestFinished(() => store.close());
   const config = JSON.parse(readFileSync(fixturePath(`${path}/config.json`), "utf8")) as Record<string, unknown>;
   return { config, weights: Weights.of(store) };
 }

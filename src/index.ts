@@ -11,7 +11,11 @@ export {
   UsageError,
 } from "./errors.ts";
 export type { GeneratedImage } from "./image/image.ts";
+export { readRecipe } from "./image/png.ts";
 export type { Recipe } from "./image/recipe.ts";
+export { checkWritableFile } from "./image/save-node.ts";
+export { DiffusionModel, type ModelOptions } from "./models/diffusion-model.ts";
+export { demoModelFolder } from "./pipelines/demo-node.ts";
 export type {
   DownloadEvent,
   ImageEvent,
@@ -26,6 +30,8 @@ export type {
   SummaryEvent,
   WarningEvent,
 } from "./pipelines/events.ts";
+export { inspectModel, type ModelReport, type PartReport } from "./pipelines/inspect.ts";
+export { saveLatents } from "./pipelines/latents-node.ts";
 export type { GenerateOptions, LoadOptions } from "./pipelines/options.ts";
 export { DiffusionPipeline, type GenerateResult, type PipelineOptions } from "./pipelines/pipeline.ts";
 export type { ComputeDType } from "./tensor/dtype.ts";

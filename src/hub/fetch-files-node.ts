@@ -92,7 +92,7 @@ function startProgress({ report }: Session, files: readonly HubFile[]): (file: H
     const whole = receivedBytes === file.sizeBytes;
     if ((whole && before !== receivedBytes) || Date.now() - reportedAt >= REPORT_EVERY_MS) {
       reportedAt = Date.now();
-      report({ type: "progress", file: file.path, receivedBytes, totalBytes: file.sizeBytes, overallReceivedBytes, overallTotalBytes });
+      report({ type: "download", file: file.path, receivedBytes, totalBytes: file.sizeBytes, overallReceivedBytes, overallTotalBytes });
     }
   };
 }

@@ -24,7 +24,7 @@ import { parsePipelineIndex, type Selection, selectComponentFiles, selectPipelin
 /** What a download reports. */
 export type HubEvent =
   | {
-      readonly type: "progress";
+      readonly type: "download";
       /** Path of the file inside the repository. */
       readonly file: string;
       readonly receivedBytes: number;

@@ -10,7 +10,9 @@ import { openWeights, type WeightStore } from "../checkpoint/weight-store.ts";
 import { Weights } from "../checkpoint/weights.ts";
 import { CheckpointError } from "../errors.ts";
 import { buildGraphs } from "../graph/segment.ts";
-import type { ComputeDType } from "../tensor/dtype.ts";
+import type { HubEvent } from "../hub/hub-node.ts";
+import { type LocateOptions, locateModel } from "../hub/locate-node.ts";
+import { type ComputeDType, checkDtype } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import { findModelClass } from "./registry.ts";
 
@@ -26,6 +28,14 @@ export interface OpenModelOptions {
   dtype: ComputeDType;
   variant?: string | undefined;
   signal?: AbortSignal | undefined;
+}
+
+/** How a part is opened by itself. */
+export interface ModelOptions extends LocateOptions {
+  /** What weights are rounded to; a CPU calculates in float32 whatever this says. Default "float32". */
+  dtype?: ComputeDType | undefined;
+  /** Told of downloads and warnings. */
+  onEvent?: ((event: HubEvent) => void) | undefined;
 }
 
 /** A part with weights. */
@@ -65,7 +75,7 @@ export class DiffusionModel {
     const className = options.className ?? classNameOf(config, part, configPath);
     const modelClass = findModelClass(className, part, configPath);
     const baseNames = [WEIGHTS_NAME[modelClass.library]];
-    const store = await openWeights(folder, "", { baseNames, variant, signal });
+    const store = await openWeights(folder, "", { baseNames, variant: await variantOf(folder, variant), signal });
     try {
       const weights = Weights.of({ component: part, name: store.name, tensors: store.tensors });
       for (const graph of modelClass.probe(weights, config, dtype, configPath)) buildGraphs(graph, graph.segments.length);
@@ -74,6 +84,18 @@ export class DiffusionModel {
       await store.close();
       throw error;
     }
+  }
+
+  /**
+   * Opens one part of a model by itself: a folder or Hub id whose `subfolder` holds its config.json.
+   *
+   * Errors: as open(); DownloadError.
+   */
+  static async fromPretrained(idOrFolder: string, options: ModelOptions = {}): Promise<DiffusionModel> {
+    const { subfolder = "", variant, signal } = options;
+    const dtype = checkDtype(options.dtype);
+    const { folder } = await locateModel(idOrFolder, options, options.onEvent);
+    return DiffusionModel.open(folder, { part: subfolder.split("/").at(-1) || "model", dtype, variant, signal });
   }
 
   /** The scope that model code walks. */
@@ -100,6 +122,15 @@ export class DiffusionModel {
   async dispose(): Promise<void> {
     await this.#store.close();
   }
+}
+
+/** The wanted variant where the part has it; a part without it gives its plain weights, as in diffusers. */
+async function variantOf(folder: Folder, variant: string | undefined): Promise<string | undefined> {
+  if (variant === undefined) return undefined;
+  const names = (await folder.list()).filter((name) => name.includes(".safetensors"));
+  const isThere = names.some((name) => name.split(/[.-]/).includes(variant));
+  const hasPlain = names.some((name) => /^\w+(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/.test(name));
+  return isThere || !hasPlain ? variant : undefined;
 }
 
 function asRecord(value: unknown, part: string, where: string): Readonly<Record<string, unknown>> {

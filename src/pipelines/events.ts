@@ -1,29 +1,18 @@
 /**
  * What a running pipeline tells its caller. Generation is an async generator of these events; the caller owns progress, preview and cancelling.
  */
+import type { HubEvent } from "../hub/hub-node.ts";
 import type { GeneratedImage } from "../image/image.ts";
 import type { FloatTensor } from "../tensor/tensor.ts";
 
 /** The phases of a run, in order. */
 export type Phase = "encode" | "denoise" | "decode";
 
-/** Something the caller should know that does not stop the run. */
-export interface WarningEvent {
-  readonly type: "warning";
-  /** One sentence. */
-  readonly message: string;
-}
-
 /** Bytes of a file arriving from the Hub. */
-export interface DownloadEvent {
-  readonly type: "download";
-  readonly file: string;
-  readonly receivedBytes: number;
-  readonly totalBytes: number;
-  /** The same over all files of this download. */
-  readonly overallReceivedBytes: number;
-  readonly overallTotalBytes: number;
-}
+export type DownloadEvent = Extract<HubEvent, { type: "download" }>;
+
+/** Something the caller should know that does not stop the run, in one sentence. */
+export type WarningEvent = Extract<HubEvent, { type: "warning" }>;
 
 /** A part was opened: its weights are mapped, not read. */
 export interface LoadEvent {

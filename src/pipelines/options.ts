@@ -1,31 +1,19 @@
 /**
  * What a caller may ask of a pipeline. Names are diffusers' in camelCase; defaults are those of the pipeline's class in diffusers.
  */
+import type { LocateOptions } from "../hub/locate-node.ts";
 import type { ComputeDType } from "../tensor/dtype.ts";
 import type { FloatTensor } from "../tensor/tensor.ts";
 import type { PipelineEvent } from "./events.ts";
 
 /** How a pipeline or one of its parts is opened. */
-export interface LoadOptions {
+export interface LoadOptions extends LocateOptions {
   /** What weights and noise are rounded to; a CPU calculates in float32 whatever this says. Default "float32". */
   dtype?: ComputeDType | undefined;
-  /** Branch, tag or commit of a Hub id. Default "main". */
-  revision?: string | undefined;
-  /** Prefers files such as `diffusion_pytorch_model.fp16.safetensors`. */
-  variant?: string | undefined;
-  /** Folder inside the model that holds the pipeline or part. */
-  subfolder?: string | undefined;
-  /** Access token of the Hub; default: where Python's tools look (HF_TOKEN, the token file). */
-  token?: string | undefined;
-  /** Where downloads are kept; default: the cache that Python's tools share. */
-  cacheDir?: string | undefined;
-  /** Uses what is cached and never the network. */
-  localFilesOnly?: boolean | undefined;
   /** Threads of the engine. */
   threads?: number | undefined;
   /** Told of downloads and warnings while opening. */
   onEvent?: ((event: PipelineEvent) => void) | undefined;
-  signal?: AbortSignal | undefined;
 }
 
 /** One request for pictures. */

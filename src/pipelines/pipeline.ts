@@ -9,18 +9,18 @@ import { subfolder } from "../checkpoint/folder.ts";
 import { readJson } from "../checkpoint/json.ts";
 import { readModelIndex } from "../checkpoint/model-index.ts";
 import { CheckpointError, nearestWord, UsageError } from "../errors.ts";
+import { type LocatedModel, locateModel } from "../hub/locate-node.ts";
 import type { GeneratedImage } from "../image/image.ts";
 import { DiffusionModel } from "../models/diffusion-model.ts";
 import { onnxRuntimeNode } from "../runtime/onnxruntime-node.ts";
 import { createScheduler } from "../schedulers/registry.ts";
 import type { Scheduler } from "../schedulers/scheduler.ts";
-import { COMPUTE_DTYPES, type ComputeDType } from "../tensor/dtype.ts";
+import { type ComputeDType, checkDtype } from "../tensor/dtype.ts";
 import { loadTokenizer } from "../tokenizers/registry.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { version } from "../version.ts";
 import type { PipelineEvent, RunReport } from "./events.ts";
 import { fingerprint } from "./fingerprint.ts";
-import { type LocatedModel, locateModel } from "./locate-node.ts";
 import type { GenerateOptions, LoadOptions } from "./options.ts";
 import type { PipelineParts } from "./parts.ts";
 import type { PipelineClass } from "./pipeline-class.ts";
@@ -68,7 +68,7 @@ export class DiffusionPipeline {
   static async fromPretrained(idOrFolder: string, options: PipelineOptions = {}): Promise<DiffusionPipeline> {
     const dtype = checkDtype(options.dtype);
     const given = givenModels(options);
-    const located = await locateModel(idOrFolder, options, (component) => !given.has(component));
+    const located = await locateModel(idOrFolder, options, options.onEvent, (component) => !given.has(component));
     const index = await readModelIndex(located.folder, { signal: options.signal });
     const pipelineClass = findPipelineClass(index.className, `${located.folder.name}/model_index.json`);
     const models = new Map<string, DiffusionModel | null>();
@@ -197,16 +197,6 @@ function givenModels(options: PipelineOptions): Map<string, DiffusionModel | nul
   return new Map(Object.entries(all).flatMap(([part, model]) => (model === undefined ? [] : [[part, model] as const])));
 }
 
-/** Errors: UsageError for a dtype that is none. */
-export function checkDtype(dtype: string | undefined): ComputeDType {
-  const found = COMPUTE_DTYPES.find((known) => known === (dtype ?? "float32"));
-  if (found !== undefined) return found;
-  const near = nearestWord(String(dtype), COMPUTE_DTYPES);
-  throw new UsageError(`dtype must be one of ${COMPUTE_DTYPES.join(", ")}, got ${JSON.stringify(dtype)}`, {
-    hint: near === undefined ? undefined : `did you mean ${near}?`,
-  });
-}
-
 function checkThreads(threads: number | undefined): number | undefined {
   if (threads === undefined || (Number.isInteger(threads) && threads >= 1 && threads <= 1024)) return threads;
   throw new UsageError(`threads must be a whole number from 1 to 1024, got ${String(threads)}`);
@@ -219,17 +209,8 @@ async function openPart(folder: Folder, part: string, entry: Components[string] 
     throw new CheckpointError(`the model has no ${part}`, { where: `${folder.name}/model_index.json`, hint: `bring one: { ${part}: … }` });
   }
   const inside = subfolder(folder, part);
-  const variant = await variantOf(inside, options.variant);
-  return DiffusionModel.open(inside, { part, className: entry.className, dtype, variant, signal: options.signal });
-}
-
-/** The wanted variant where the part has it; a part without it gives its plain weights, as in diffusers. */
-async function variantOf(folder: Folder, variant: string | undefined): Promise<string | undefined> {
-  if (variant === undefined) return undefined;
-  const names = (await folder.list()).filter((name) => name.includes(".safetensors"));
-  const isThere = names.some((name) => name.split(/[.-]/).includes(variant));
-  const hasPlain = names.some((name) => /^[\w]+(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/.test(name));
-  return isThere || !hasPlain ? variant : undefined;
+  const { variant, signal } = options;
+  return DiffusionModel.open(inside, { part, className: entry.className, dtype, variant, signal });
 }
 
 async function openTokenizers(folder: Folder, pipelineClass: PipelineClass, components: Components): Promise<Map<string, Tokenizer>> {

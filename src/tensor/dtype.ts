@@ -2,6 +2,8 @@
  * Element types, by the names that torch gives them. A checkpoint may store any of them; graphs calculate in float32.
  */
 
+import { nearestWord, UsageError } from "../errors.ts";
+
 /** Element type of a stored or computed tensor, by torch's name. */
 export type DType =
   | "float64"
@@ -47,6 +49,20 @@ const SIZE_BYTES: Record<DType, number> = {
   uint8: 1,
   bool: 1,
 };
+
+/**
+ * The dtype of an option's value, float32 if there is none.
+ *
+ * Errors: UsageError that names the dtypes there are.
+ */
+export function checkDtype(dtype: string | undefined): ComputeDType {
+  const found = COMPUTE_DTYPES.find((known) => known === (dtype ?? "float32"));
+  if (found !== undefined) return found;
+  const near = nearestWord(String(dtype), COMPUTE_DTYPES);
+  throw new UsageError(`dtype must be one of ${COMPUTE_DTYPES.join(", ")}, got ${JSON.stringify(dtype)}`, {
+    hint: near === undefined ? undefined : `did you mean ${near}?`,
+  });
+}
 
 /** Bytes that one element takes when stored. */
 export function elementSizeBytes(dtype: DType): number {

@@ -6,8 +6,24 @@ import path from "node:path";
 import type { Folder } from "../checkpoint/byte-source.ts";
 import { openFolder } from "../checkpoint/file-source-node.ts";
 import { subfolder } from "../checkpoint/folder.ts";
-import { isHubId, resolveModel } from "../hub/hub-node.ts";
-import type { LoadOptions } from "./options.ts";
+import { type HubEvent, isHubId, resolveModel } from "./hub-node.ts";
+
+/** Where a model is looked for. */
+export interface LocateOptions {
+  /** Branch, tag or commit of a Hub id. Default "main". */
+  revision?: string | undefined;
+  /** Prefers files such as `diffusion_pytorch_model.fp16.safetensors`. */
+  variant?: string | undefined;
+  /** Folder inside the model that holds the pipeline or part. */
+  subfolder?: string | undefined;
+  /** Access token of the Hub; default: where Python's tools look (HF_TOKEN, the token file). */
+  token?: string | undefined;
+  /** Where downloads are kept; default: the cache that Python's tools share. */
+  cacheDir?: string | undefined;
+  /** Uses what is cached and never the network. */
+  localFilesOnly?: boolean | undefined;
+  signal?: AbortSignal | undefined;
+}
 
 /** A model's folder, and what it is to be called in recipes and messages. */
 export interface LocatedModel {
@@ -26,19 +42,15 @@ export interface LocatedModel {
  */
 export async function locateModel(
   idOrFolder: string,
-  options: LoadOptions,
+  options: LocateOptions,
+  onEvent?: (event: HubEvent) => void,
   needs?: (component: string, className: string) => boolean,
 ): Promise<LocatedModel> {
   if (existsSync(idOrFolder) || !isHubId(idOrFolder)) {
     const folder = await openFolder(idOrFolder);
     return { folder: subfolder(folder, options.subfolder ?? ""), label: path.basename(path.resolve(idOrFolder)), revision: undefined };
   }
-  const { onEvent, localFilesOnly, ...rest } = options;
-  const found = await resolveModel(idOrFolder, {
-    ...rest,
-    offline: localFilesOnly,
-    needs,
-    onProgress: (event) => onEvent?.(event.type === "progress" ? { ...event, type: "download" } : event),
-  });
+  const { localFilesOnly, ...rest } = options;
+  const found = await resolveModel(idOrFolder, { ...rest, offline: localFilesOnly, needs, onProgress: onEvent });
   return { folder: await openFolder(found.folder), label: idOrFolder, revision: found.commit };
 }

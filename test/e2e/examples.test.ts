@@ -13,16 +13,13 @@ const PNG_SIGNATURE = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x
 const MOST_LINES = 40;
 
 /** A row of the table: `| [01-name.ts](01-name.ts) | what it shows | \`a.png\`, \`b.safetensors\` |`. */
-const ROW = /^\| \[(?<file>[^\]]+)\]\((?<target>[^)]+)\) \|.*\| (?<writes>[^|]*) \|$/;
+const ROW = /^\| \[([^\]]+)\]\(([^)]+)\) \|.*\| ([^|]*) \|$/gm;
 
-const rows = readFileSync(join(folder, "README.md"), "utf8")
-  .split("\n")
-  .flatMap((line) => ROW.exec(line)?.groups ?? [])
-  .map(({ file = "", target, writes = "" }) => ({
-    file,
-    target,
-    writes: Array.from(writes.matchAll(/`([^`]+)`/g), ([, name]) => name).sort(),
-  }));
+const readme = readFileSync(join(folder, "README.md"), "utf8");
+const rows = Array.from(readme.matchAll(ROW), ([, file = "", target = "", writes = ""]) => {
+  const names = Array.from(writes.matchAll(/`([^`]+)`/g), ([, name = ""]) => name);
+  return { file, target, writes: names.sort() };
+});
 
 describe("examples", () => {
   const before = process.cwd();

@@ -19,7 +19,7 @@ export function byteSourceContract(open: (bytes: Uint8Array) => Promise<ByteSour
     const range = fc.tuple(fc.nat(BYTES.length), fc.nat(BYTES.length)).map(([a, b]) => [Math.min(a, b), Math.max(a, b)] as const);
     await fc.assert(
       fc.asyncProperty(range, async ([begin, end]) => {
-        expect(await source.read(begin, end - begin)).toEqual(BYTES.slice(begin, end));
+        expect(Buffer.compare(await source.read(begin, end - begin), BYTES.subarray(begin, end))).toBe(0);
       }),
       { numRuns: 50 },
     );

@@ -13,6 +13,8 @@ import { CheckpointError, UnsupportedError } from "../errors.ts";
  * Errors: CheckpointError for the first value that does not fit; UnsupportedError when it is a word or number other than those listed.
  */
 export function parseConfig<const S extends v.GenericSchema>(schema: S, value: unknown, subject: string, where: string): v.InferOutput<S> {
+  // To JavaScript, and so to valibot, a list is an object too.
+  if (Array.isArray(value) && schema.type === "object") throw new CheckpointError(`${subject} is a list, expected an object`, { where });
   const result = v.safeParse(schema, value, { abortEarly: true });
   if (result.success) return result.output;
   const issue = result.issues[0];
@@ -53,7 +55,6 @@ function expectation(issue: v.BaseIssue<unknown>, schema: Node | undefined): str
   if (issue.type === "integer") return "an integer";
   if (issue.type === "finite") return "a finite number";
   if (issue.type === "picklist") return (issue.expected ?? "").replace(/^\(|\)$/g, "").replaceAll(" | ", " or ");
-  if (issue.type === "strict_object") return "nothing";
   const isMissing = issue.input === undefined && schema !== undefined;
   const type = isMissing ? (schema.type ?? "") : (issue.expected ?? "");
   if (type === "number" && schema?.pipe?.some((step) => step.type === "integer")) return "an integer";
@@ -89,8 +90,8 @@ function pathText(keys: readonly (string | number)[]): string {
 
 function typeText(issue: v.BaseIssue<unknown>): string {
   const isWrongType = issue.kind === "schema" && EXPECTED_TYPES[issue.type] !== undefined;
-  const type = issue.input === null || typeof issue.input === "object" ? "" : typeof issue.input;
-  return isWrongType && type !== "" ? ` (${type})` : "";
+  const isPlain = typeof issue.input !== "object" && !Number.isNaN(issue.input);
+  return isWrongType && isPlain ? ` (${typeof issue.input})` : "";
 }
 
 function valueText(value: unknown): string {

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { chmod, mkdir, mkdtemp, realpath, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import { appendFile, chmod, mkdir, mkdtemp, realpath, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -44,6 +44,21 @@ describe("openFile", () => {
     expect(source.file).toEqual({ folder: dirname(real), fileName: "abc" });
     expect(source.name).toBe(join(folder, "snapshots/model.safetensors"));
     expect(await source.read(1, 3)).toEqual(Uint8Array.of(0x32, 0x33, 0x34));
+  });
+
+  it("reads more than one piece of 64 MiB, and stops between two", async () => {
+    const path = await write("large.bin", "begin");
+    const length = 130 * 2 ** 20;
+    await truncate(path, length);
+    await appendFile(path, "end");
+    const source = await open(path);
+    const bytes = await source.read(2, length + 1);
+    expect(Buffer.from(bytes.subarray(0, 4)).toString()).toBe("gin\0");
+    expect(Buffer.from(bytes.subarray(-4)).toString()).toBe("\0end");
+    const controller = new AbortController();
+    const reading = caught(source.read(0, length, controller.signal));
+    controller.abort();
+    expect((await reading).kind).toBe("CancelledError");
   });
 
   it("notices that a file became shorter", async () => {

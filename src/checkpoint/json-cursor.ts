@@ -24,6 +24,8 @@ const WORDS = ["true", "false", "null"];
 /** What Python's json module writes and reads beyond the standard. */
 const PYTHON_WORDS = [...WORDS, "NaN", "Infinity", "-Infinity"];
 
+/** A backslash, or anything below the space. */
+const ESCAPE_OR_CONTROL = /[^ -[\]-\uffff]/;
 const LONE_SURROGATE = /\p{Surrogate}/u;
 const [SPACE, QUOTE, BACKSLASH, MINUS, POINT, ZERO, NINE] = [0x20, 0x22, 0x5c, 0x2d, 0x2e, 0x30, 0x39];
 
@@ -61,12 +63,13 @@ export class JsonCursor {
   string(): string {
     this.#expect('"', "a string");
     const start = this.#at;
-    for (let code = this.#code(); code !== QUOTE; code = this.#code()) {
-      if (Number.isNaN(code)) throw new JsonFault("a string does not end", start - 1);
-      if (code < SPACE) throw new JsonFault("a string holds a control character, which must be escaped", this.#at);
-      this.#at += code === BACKSLASH ? 2 : 1;
+    const end = this.#text.indexOf('"', start);
+    const plain = end < 0 ? undefined : this.#text.slice(start, end);
+    if (plain !== undefined && !ESCAPE_OR_CONTROL.test(plain)) {
+      this.#at = end + 1;
+      return plain;
     }
-    this.#at += 1;
+    this.#skipToQuote(start);
     return this.#decode(start, this.#at - 1);
   }
 
@@ -175,9 +178,17 @@ export class JsonCursor {
     return this.#at - start;
   }
 
+  #skipToQuote(start: number): void {
+    for (let code = this.#code(); code !== QUOTE; code = this.#code()) {
+      if (Number.isNaN(code)) throw new JsonFault("a string does not end", start - 1);
+      if (code < SPACE) throw new JsonFault("a string holds a control character, which must be escaped", this.#at);
+      this.#at += code === BACKSLASH ? 2 : 1;
+    }
+    this.#at += 1;
+  }
+
   #decode(start: number, end: number): string {
     const raw = this.#text.slice(start, end);
-    if (!raw.includes("\\")) return raw;
     try {
       const value: string = JSON.parse(`"${raw}"`);
       if (!LONE_SURROGATE.test(value)) return value;

@@ -2,7 +2,7 @@
  * Reads the header of a safetensors file: 8 bytes of length, that much JSON, then the tensors' bytes without a gap.
  *
  * A header is untrusted. It is read with a cursor that builds only what it lists here: memory stays below the header's own length (100 MB
- * at most, the format's limit) times eight plus 150 MB, whatever the bytes say. A file that passes has every tensor inside it, none over another, none
+ * at most, the format's limit) times five plus 150 MB, whatever the bytes say. A file that passes has every tensor inside it, none over another, none
  * missing.
  *
  * Source: huggingface/safetensors safetensors/src/tensor.rs@0.8.0; differs: repeated names, a header that does not begin with "{" and

@@ -95,7 +95,8 @@ export function listVariants(names: readonly string[], baseNames: readonly strin
       else if (single && !/-\d{5}-of-\d{5}$/.test(single[1] ?? "")) found.add(single[1]);
     }
   }
-  return [...found].sort((a, b) => (a ?? "").localeCompare(b ?? ""));
+  const named = [...found].filter((variant) => variant !== undefined).sort();
+  return found.has(undefined) ? [undefined, ...named] : named;
 }
 
 function notFound(

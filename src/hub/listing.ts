@@ -59,7 +59,7 @@ export function parseServerEntry(value: unknown, id: string): HubFile {
   const parsed = v.safeParse(ServerEntry, value);
   if (!parsed.success) {
     const issue = parsed.issues[0];
-    const field = issue.path?.map((item) => String(item.key)).join("") ?? "entry";
+    const field = issue.path?.map((item) => String(item.key)).join(".") ?? "entry";
     throw new DownloadError(`the Hub lists a file without a usable ${field}: ${issue.message}`, { where: id });
   }
   const { path, size, oid, lfs, xetHash } = parsed.output;

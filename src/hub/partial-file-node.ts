@@ -1,7 +1,7 @@
 /**
  * Files that are being downloaded, safe against other processes, kept when a download stops so that the next one goes on from there.
  *
- * While it is written, a partial file carries its owner in its name (`<blob>.<machine>-<pid>-<random>.incomplete`), so that nobody else
+ * While it is written, a partial file carries its owner in its name (`<blob>.<machine>-<pid>-<time and random>.incomplete`), so that nobody else
  * appends to it. A process that finds one with a living owner waits for the blob; one without is taken over by renaming it, which only one
  * process can do. Should two download the same file after all, both write files of their own and the second rename changes nothing: Python's
  * library works the same way, and its lock files are not needed for that.
@@ -19,7 +19,7 @@ import { cannotWrite } from "./cache-layout-node.ts";
 const OWNER_SILENCE_MS = 5 * 60_000;
 const SUFFIX = ".incomplete";
 const RESTING = ".halftone";
-const OWNER = /\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.incomplete$/;
+const OWNER = /\.([0-9a-f]{8})-(\d+)-([0-9a-f]{20})\.incomplete$/;
 
 /** A partial file that belongs to us until it is released or becomes the blob. */
 export interface PartialFile {
@@ -47,7 +47,8 @@ export async function claimPartialFile(
   wait: () => Promise<void>,
 ): Promise<PartialFile | undefined> {
   const folder = dirname(blob);
-  const mine = `${basename(blob)}.${machine()}-${process.pid}-${randomBytes(4).toString("hex")}${SUFFIX}`;
+  const age = Date.now().toString(16).padStart(12, "0");
+  const mine = `${basename(blob)}.${machine()}-${process.pid}-${age}${randomBytes(4).toString("hex")}${SUFFIX}`;
   for (;;) {
     if (await isThere()) {
       return undefined;
@@ -64,8 +65,8 @@ export async function claimPartialFile(
       }
       await Promise.all(left.slice(1).map(({ name }) => unlink(join(folder, name)).catch(() => undefined)));
       const partial = await openPartial(folder, mine, blob);
-      const rivals = await survey(folder, basename(blob));
-      if (partial.sizeBytes > 0 || !rivals.some(({ name, alive }) => alive && name !== mine)) {
+      const rivals = (await survey(folder, basename(blob))).filter(({ name, alive }) => alive && name !== mine);
+      if (partial.sizeBytes > 0 || !rivals.some(({ name, sizeBytes }) => sizeBytes > 0 || isOlder(name, mine))) {
         return partial;
       }
       await partial.discard();
@@ -143,6 +144,11 @@ function isAlive(name: string, writtenMs: number): boolean {
   } catch (error) {
     return error instanceof Error && "code" in error && error.code === "EPERM";
   }
+}
+
+function isOlder(name: string, than: string): boolean {
+  const [mine, other] = [OWNER.exec(than)?.[3] ?? "", OWNER.exec(name)?.[3] ?? ""];
+  return other < mine;
 }
 
 let machineId: string | undefined;

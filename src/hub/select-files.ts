@@ -148,7 +148,7 @@ function weightsOf(names: readonly string[], variant: string | undefined): { nam
 }
 
 function noUsableWeights(folder: string, names: readonly string[], selection: Selection): Error {
-  const label = folder === "" ? "the root" : `Component "${folder}"`;
+  const label = folder === "" ? "the root" : `component "${folder}"`;
   const variants = variantsIn(names);
   if (variants.length > 0) {
     const wanted = selection.variant === undefined ? "without a variant" : `of the variant "${selection.variant}" or without one`;
@@ -162,7 +162,7 @@ function noUsableWeights(folder: string, names: readonly string[], selection: Se
     `${label} has no weights that can be read: expected *.safetensors in diffusers' layout, got ${found.join(", ")}`,
     {
       where: selection.id,
-      hint: "Pickled .bin files can run code and are never read; look for a revision or a copy with safetensors",
+      hint: "pickled .bin files can run code and are never read; look for a revision or a copy with safetensors",
     },
   );
 }

@@ -86,10 +86,12 @@ const LARGE = /\.(?:safetensors|bin|model|onnx|msgpack|png)$/;
 /** The servers; close() them. */
 export class FakeHub {
   readonly repositories: Record<string, FakeRepository>;
-  readonly faults: Record<string, Fault> = {};
+  faults: Record<string, Fault> = {};
   readonly seen: Seen[] = [];
   /** Entries of a listing per page. */
   pageSize = 1000;
+  /** Host of the links to further pages; the Hub's own by default. */
+  pageHost: string | undefined;
   /** Added to each listing, raw. */
   extraEntries: unknown[] = [];
   #hub: Server;
@@ -205,7 +207,7 @@ export class FakeHub {
     const next = start + this.pageSize;
     if (next < all.length) {
       url.searchParams.set("cursor", String(next));
-      response.setHeader("link", `<${url.href}>; rel="next"`);
+      response.setHeader("link", `<${this.pageHost ?? this.endpoint}${url.pathname}${url.search}>; rel="next"`);
     }
     json(response, all.slice(start, next));
   }
@@ -218,7 +220,7 @@ export class FakeHub {
       return;
     }
     const entry = describe(path, content);
-    const etag = `"${this.#fault(path, (fault) => fault.linkedEtag !== undefined)?.linkedEtag ?? entry.sha256 ?? entry.gitId}"`;
+    const etag = `"${this.#fault(path, (fault) => fault.linkedEtag !== undefined, false)?.linkedEtag ?? entry.sha256 ?? entry.gitId}"`;
     if (entry.sha256 !== undefined) {
       const target = `${this.storageEndpoint}/blob/${entry.sha256}/${encodeURIComponent(path)}?signature=secret`;
       const linked = { "x-linked-etag": etag, "x-linked-size": String(entry.bytes.length) };
@@ -242,7 +244,7 @@ export class FakeHub {
         if (entry !== undefined && entry.sha256 === sha256) {
           const count = this.#answers.get(path) ?? 0;
           this.#answers.set(path, count + 1);
-          const etags = this.#fault(path, (fault) => fault.storageEtags !== undefined)?.storageEtags ?? ['"storage-1"'];
+          const etags = this.#fault(path, (fault) => fault.storageEtags !== undefined, false)?.storageEtags ?? ['"storage-1"'];
           response.setHeader("etag", etags[Math.min(count, etags.length - 1)] ?? "");
           this.#send(entry, request, response);
           return;
@@ -284,10 +286,10 @@ export class FakeHub {
     }
   }
 
-  #fault(path: string, fits: (fault: Fault) => boolean): Fault | undefined {
+  #fault(path: string, fits: (fault: Fault) => boolean, counts = true): Fault | undefined {
     for (const [key, fault] of Object.entries(this.faults)) {
-      if (path.includes(key) && fits(fault) && fault.times !== 0) {
-        if (fault.times !== undefined) {
+      if (path.includes(key) && fits(fault) && (fault.times !== 0 || !counts)) {
+        if (fault.times !== undefined && counts) {
           fault.times--;
         }
         return fault;
@@ -303,10 +305,7 @@ async function sendBody(body: Buffer, fault: Fault, response: ServerResponse): P
   for (let at = 0; at < Math.min(limit, body.length); at += step) {
     const goesOn = response.write(body.subarray(at, Math.min(at + step, limit)));
     if (!goesOn) {
-      await new Promise<void>((resolve) => {
-        response.once("drain", resolve);
-        response.once("close", resolve);
-      });
+      await drained(response);
     }
     if (fault.slowBytes !== undefined) {
       await new Promise((resolve) => setTimeout(resolve, 10));
@@ -321,6 +320,16 @@ async function sendBody(body: Buffer, fault: Fault, response: ServerResponse): P
   } else if (fault.stallAfterBytes === undefined) {
     response.end();
   }
+}
+
+async function drained(response: ServerResponse): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const done = (): void => {
+      response.off("drain", done).off("close", done);
+      resolve();
+    };
+    response.on("drain", done).on("close", done);
+  });
 }
 
 const described = new WeakMap<Uint8Array, Entry>();

@@ -92,7 +92,7 @@ test("offline a complete copy is used without a request", async () => {
   bench.hub.seen.length = 0;
   expect(await bench.resolve({ offline: true })).toEqual(online);
   const { variables } = bench.surroundings;
-  expect(await bench.resolve({}, { variables: { ...variables, HF_HUB_OFFLINE: "1" } })).toEqual(online);
+  expect(await bench.resolve({ offline: false }, { variables: { ...variables, HF_HUB_OFFLINE: "1" } })).toEqual(online);
   expect(bench.hub.seen).toEqual([]);
 });
 

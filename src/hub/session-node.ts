@@ -46,7 +46,7 @@ export interface HubOptions {
   /** Access token, or false for none; by default the one that Python's library finds. */
   readonly token?: string | false | undefined;
   readonly cacheDir?: string | undefined;
-  /** Use the cache only. */
+  /** Use the cache only; HF_HUB_OFFLINE says the same for all calls. */
   readonly offline?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((event: HubEvent) => void) | undefined;
@@ -102,7 +102,7 @@ export async function openSession(id: string, options: HubOptions, surroundings:
   const { revision = "main", variant, subfolder = "", onProgress } = options;
   checkReference(id, { revision, variant, subfolder });
   const { variables, retryDelayMs } = surroundings;
-  const offline = options.offline ?? isOffline(variables);
+  const offline = options.offline === true || isOffline(variables);
   const token = options.token === undefined ? await findToken(variables) : cleanToken(options.token || undefined, "token");
   const stopper = new AbortController();
   const signals = [stopper.signal, options.signal].filter((signal) => signal !== undefined);

@@ -1,11 +1,15 @@
 /** Ranges over HTTP against a real server on this machine, sound and broken in every way that matters. */
+import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { caught } from "../../test/support/caught.ts";
 import { byteSourceContract, folderContract } from "./byte-source.contract.ts";
 import type { ByteSource } from "./byte-source.ts";
+import { openFolder } from "./file-source-node.ts";
 import { type HttpOptions, httpFolder, openHttp } from "./http-source.ts";
+import { readTensor, type StoredTensor } from "./stored-tensor.ts";
+import { openWeights } from "./weight-store.ts";
 
 const QUICK: HttpOptions = { attempts: 3, retryDelayMs: 1, timeoutMs: 2000 };
 const TEXT = "0123456789abcdefghij";
@@ -227,5 +231,21 @@ describe("httpFolder", () => {
   folderContract(async (contents) => {
     for (const [path, content] of Object.entries(contents)) files.set(`/models/x/${path}`, new TextEncoder().encode(content));
     return httpFolder(`${base}/models/x`, Object.keys(contents), QUICK);
+  });
+
+  it("serves a component in shards, of which only what is asked for is read", async () => {
+    const disk = await openFolder("test/fixtures/checkpoint/sharded");
+    const names = (await disk.list()).filter((path) => path.startsWith("transformer/"));
+    for (const name of names) files.set(`/${name}`, new Uint8Array(readFileSync(`test/fixtures/checkpoint/sharded/${name}`)));
+    const local = await openWeights(disk, "transformer");
+    const remote = await openWeights(httpFolder(base, names, QUICK), "transformer");
+    expect([...remote.tensors.keys()].sort()).toEqual([...local.tensors.keys()].sort());
+    const before = requests.length;
+    for (const [name, tensor] of [...remote.tensors].slice(0, 5)) {
+      expect(await readTensor(tensor)).toEqual(await readTensor(local.tensors.get(name) as StoredTensor));
+    }
+    // The index and three shards were each opened and read once; then a request for each tensor.
+    expect([before, requests.length]).toEqual([8, 13]);
+    await Promise.all([local.close(), remote.close()]);
   });
 });

@@ -31,16 +31,17 @@ export async function readJson(folder: Folder, path: string, options: ReadJsonOp
       hint: "a model folder has diffusers' layout, with model_index.json",
     });
   }
-  return readAndClose(source, options);
+  return readJsonAndClose(source, options);
 }
 
 /** Reads and parses a file of a folder, or returns undefined if it is not there; errors as readJson. */
 export async function readJsonIfPresent(folder: Folder, path: string, options: ReadJsonOptions = {}): Promise<unknown> {
   const source = await folder.open(path);
-  return source && readAndClose(source, options);
+  return source && readJsonAndClose(source, options);
 }
 
-async function readAndClose(source: ByteSource, { maxBytes = MAX_JSON_BYTES, signal }: ReadJsonOptions): Promise<unknown> {
+/** Reads and parses a file that is open already, and closes it; errors as readJson. */
+export async function readJsonAndClose(source: ByteSource, { maxBytes = MAX_JSON_BYTES, signal }: ReadJsonOptions = {}): Promise<unknown> {
   try {
     if (source.sizeBytes > maxBytes) {
       throw new CheckpointError(`the file has ${source.sizeBytes} bytes, expected JSON of at most ${maxBytes}`, { where: source.name });

@@ -1,12 +1,12 @@
 /**
  * Reads the header of a safetensors file: 8 bytes of length, that much JSON, then the tensors' bytes without a gap.
  *
- * A header is untrusted. It is read with a cursor that builds only what it lists here: memory stays below the header's own length (100 MB
- * at most, the format's limit) times five plus 150 MB, whatever the bytes say. A file that passes has every tensor inside it, none over another, none
- * missing.
+ * A header is untrusted. It is read with a cursor that builds only what is listed here: memory stays below five times the header's length
+ * (at most 100 MB, the format's limit) plus 150 MB, whatever the bytes say. A file that passes has every tensor inside it, none over
+ * another, none missing.
  *
- * Source: huggingface/safetensors safetensors/src/tensor.rs@0.8.0; differs: repeated names, a header that does not begin with "{" and
- * more than 100,000 tensors are refused; F4, F6 and F8_E8M0 and C64 are refused by name.
+ * Source: huggingface/safetensors safetensors/src/tensor.rs@0.8.0; differs: refuses a header that does not begin with "{", repeated names,
+ * entries written as lists, integers above 2^53 and more than 100,000 members; F4, F6_*, F8_E8M0 and C64 are refused by name.
  */
 import { CheckpointError, UnsupportedError } from "../errors.ts";
 import { type DType, elementSizeBytes } from "../tensor/dtype.ts";

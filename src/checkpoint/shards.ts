@@ -8,12 +8,12 @@
  */
 import { CheckpointError } from "../errors.ts";
 import type { ByteSource, Folder } from "./byte-source.ts";
-import { readJson } from "./json.ts";
+import { readJsonAndClose } from "./json.ts";
 import { readSafetensors } from "./safetensors.ts";
 import { quote, type StoredTensor } from "./stored-tensor.ts";
 
 /** What an index says: tensors by shard. */
-export type WeightMap = ReadonlyMap<string, readonly string[]>;
+type WeightMap = ReadonlyMap<string, readonly string[]>;
 
 /** Opened weights: one file, or the shards of an index. */
 export interface OpenedWeights {
@@ -24,16 +24,15 @@ export interface OpenedWeights {
 }
 
 /**
- * Opens every shard that an index names; `indexPath` and the shards lie in the same folder.
+ * Opens every shard that an index names, in the folder in which the index lies, and closes the index.
  *
  * Errors: CheckpointError when the index is not one, a shard is missing or unsound, or lacks a tensor; nothing stays open then.
  */
-export async function openShards(folder: Folder, indexPath: string, signal?: AbortSignal): Promise<OpenedWeights> {
-  const where = `${folder.name}/${indexPath}`;
-  const weightMap = parseShardIndex(await readJson(folder, indexPath, { signal }), where);
-  const prefix = indexPath.slice(0, indexPath.lastIndexOf("/") + 1);
+export async function openShards(folder: Folder, index: ByteSource, signal?: AbortSignal): Promise<OpenedWeights> {
+  const where = index.name;
+  const weightMap = parseShardIndex(await readJsonAndClose(index, { signal }), where);
   const names = [...weightMap.keys()].sort();
-  const opened = await openAll(names.map((name) => () => folder.open(prefix + name)));
+  const opened = await openAll(names.map((name) => () => folder.open(name)));
   const sources = opened.filter((source) => source !== undefined);
   try {
     checkAllThere(names, opened, where);
@@ -66,7 +65,7 @@ export async function openSingle(source: ByteSource, signal?: AbortSignal): Prom
 }
 
 /** Checks the value of an index file and groups its tensors by shard. */
-export function parseShardIndex(value: unknown, where: string): WeightMap {
+function parseShardIndex(value: unknown, where: string): WeightMap {
   const map = typeof value === "object" && value !== null && "weight_map" in value ? value.weight_map : undefined;
   if (typeof map !== "object" || map === null || Array.isArray(map)) {
     throw new CheckpointError("the index has no weight_map, expected an object of tensor names and shards", { where });

@@ -53,10 +53,8 @@ export async function openWeights(folder: Folder, component: string, options: Op
   for (const path of candidates(baseNames, variant)) {
     const source = await inside.open(path);
     if (source === undefined) continue;
-    const isIndex = path.endsWith(".json");
-    if (isIndex) await source.close();
-    const opened = isIndex ? await openShards(inside, path, signal) : await openSingle(source, signal);
-    return storeOf(opened, component, `${inside.name}/${path}`);
+    const opened = path.endsWith(".json") ? await openShards(inside, source, signal) : await openSingle(source, signal);
+    return storeOf(opened, component, source.name);
   }
   throw notFound(await inside.list(), component, inside.name, baseNames, variant);
 }

@@ -36,6 +36,14 @@ export async function* decodeLatents(
   }
 }
 
+/** A lower bound of what decoding one picture takes: the widest features at full size, before and after a convolution. */
+export function minimumDecodeBytes(parts: PipelineParts, size: { height: number; width: number }): number {
+  const model = modelOf(parts, "vae");
+  const { block_out_channels } = modelConfig(AutoencoderKLConfigSchema, model.config, model.part, model.configPath);
+  const channels = block_out_channels[1] ?? block_out_channels[0] ?? 1;
+  return 2 * 4 * channels * size.height * size.width;
+}
+
 /** latents / scaling_factor + shift_factor, rounded to float32 after each step. */
 function unscale(latents: Float32Array, scalingFactor: number, shiftFactor: number): Float32Array {
   const scale = Math.fround(scalingFactor);

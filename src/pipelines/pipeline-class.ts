@@ -36,6 +36,8 @@ export interface PipelineClass<Conditioning = unknown> {
   /** Defaults and limits of a request, from the parts' configs. */
   defaults(parts: PipelineParts): RequestDefaults;
   workSize(parts: PipelineParts, request: Request): WorkSize;
+  /** A lower bound of the transformer's activations in bytes, to refuse what no memory can hold. */
+  minimumActivationBytes(parts: PipelineParts, request: Request, size: WorkSize): number;
   /** Channels of the latents. */
   latentChannels(parts: PipelineParts): number;
   /** Refuses parts that do not fit each other (UsageError) before anything is read. */

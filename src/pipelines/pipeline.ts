@@ -51,9 +51,12 @@ export class DiffusionPipeline {
   readonly #parts: PipelineParts;
   readonly #located: LocatedModel;
   readonly #queue = new Queue();
+  /** Parts that this pipeline opened, and therefore closes. */
+  readonly #own: readonly DiffusionModel[];
   #disposed = false;
 
-  private constructor(pipelineClass: PipelineClass, parts: PipelineParts, located: LocatedModel) {
+  private constructor(pipelineClass: PipelineClass, parts: PipelineParts, located: LocatedModel, own: readonly DiffusionModel[]) {
+    this.#own = own;
     this.#class = pipelineClass;
     this.#parts = parts;
     this.#located = located;
@@ -71,20 +74,22 @@ export class DiffusionPipeline {
     const located = await locateModel(idOrFolder, options, options.onEvent, (component) => !given.has(component));
     const index = await readModelIndex(located.folder, { signal: options.signal });
     const pipelineClass = findPipelineClass(index.className, `${located.folder.name}/model_index.json`);
-    const models = new Map<string, DiffusionModel | null>();
+    const models = new Map<string, DiffusionModel | null>(given);
+    const own: DiffusionModel[] = [];
     try {
       for (const part of pipelineClass.models) {
-        const brought = given.get(part);
-        const opened = brought === undefined ? await openPart(located.folder, part, index.components[part], dtype, options) : brought;
+        if (given.has(part)) continue;
+        const opened = await openPart(located.folder, part, index.components[part], dtype, options);
+        own.push(opened);
         models.set(part, opened);
-        if (opened !== null && brought === undefined) reportOpened(opened, options);
+        reportOpened(opened, options);
       }
       const tokenizers = await openTokenizers(located.folder, pipelineClass, index.components);
       const scheduler = await openScheduler(located.folder, index.components.scheduler);
       const runtime = onnxRuntimeNode({ threads: checkThreads(options.threads) });
-      return new DiffusionPipeline(pipelineClass, { runtime, dtype, models, tokenizers, scheduler }, located);
+      return new DiffusionPipeline(pipelineClass, { runtime, dtype, models, tokenizers, scheduler }, located, own);
     } catch (error) {
-      for (const [part, model] of models) if (!given.has(part)) await model?.dispose();
+      for (const model of own) await model.dispose();
       throw error;
     }
   }
@@ -154,12 +159,12 @@ export class DiffusionPipeline {
     }
   }
 
-  /** Closes all files, once a running request has ended; later requests fail. */
+  /** Closes the parts that it opened, once a running request has ended; parts that were brought stay open. Later requests fail. */
   async dispose(): Promise<void> {
     if (this.#disposed) return;
     this.#disposed = true;
     const leave = await this.#queue.enter();
-    for (const model of this.#parts.models.values()) await model?.dispose();
+    for (const model of this.#own) await model.dispose();
     leave();
   }
 

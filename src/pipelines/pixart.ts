@@ -53,6 +53,14 @@ export const pixArtSigma: PipelineClass<Conditioning> = {
     return { height, width, latentHeight: height / factor, latentWidth: width / factor };
   },
 
+  minimumActivationBytes(parts, request, size) {
+    const config = transformerConfig(modelOf(parts, "transformer"));
+    const batch = request.numImagesPerPrompt * (request.guided ? 2 : 1);
+    const patches = (size.latentHeight * size.latentWidth) / config.patch_size ** 2;
+    // The widened rows of one feed-forward and the hidden states beside them.
+    return 4 * batch * patches * config.num_attention_heads * config.attention_head_dim * 5;
+  },
+
   latentChannels: (parts) => transformerConfig(modelOf(parts, "transformer")).in_channels,
 
   checkParts(parts) {

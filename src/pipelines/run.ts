@@ -8,9 +8,9 @@ import { RgbImage } from "../image/image.ts";
 import type { Recipe } from "../image/recipe.ts";
 import { resizeAndCrop } from "../image/resize.ts";
 import { TorchGenerator } from "../random/torch-generator.ts";
-import { memoryUse, resetPeak } from "../runtime/memory-node.ts";
+import { memoryUse, resetPeak, totalMemoryBytes } from "../runtime/memory-node.ts";
 import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
-import { decodeLatents } from "./decode.ts";
+import { decodeLatents, minimumDecodeBytes } from "./decode.ts";
 import type { Phase, PhaseReport, PipelineEvent } from "./events.ts";
 import type { PipelineParts } from "./parts.ts";
 import type { PipelineClass, WorkSize } from "./pipeline-class.ts";
@@ -30,6 +30,7 @@ export async function* run(
   const warnings: string[] = [];
   const phases: PhaseReport[] = [];
   const size = pipeline.workSize(parts, request);
+  checkMemory(pipeline, parts, request, size);
   const generator = new TorchGenerator(request.seed);
 
   const conditioning = yield* measured("encode", phases, collectWarnings(pipeline.encode(parts, request), warnings));
@@ -53,6 +54,19 @@ export async function* run(
       warnings,
     },
   };
+}
+
+/** Refuses what cannot fit whatever is done; what fits is the planner's business. */
+function checkMemory(pipeline: PipelineClass, parts: PipelineParts, request: Request, size: WorkSize): void {
+  const needed = Math.max(pipeline.minimumActivationBytes(parts, request, size), minimumDecodeBytes(parts, size));
+  const there = totalMemoryBytes();
+  if (needed <= there) return;
+  const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
+  throw new UsageError(
+    `${request.numImagesPerPrompt} x ${size.width} x ${size.height} pixels take at least ${gigabytes(needed)} of memory, ` +
+      `and this machine has ${gigabytes(there)}`,
+    { hint: "ask for a smaller size or fewer pictures at a time" },
+  );
 }
 
 /** The noise that a picture begins as, in the pipeline's dtype, or the caller's own; scaled to the scheduler's first level later. */

@@ -83,7 +83,8 @@ export class Executor {
 
   private async runPiece(piece: Executor["pieces"][number], state: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
     const keep = this.plan.hold === "resident";
-    const program = piece.program ?? (await this.runtime.compile(piece.built.graph, { keepScratchMemory: !keep || this.pieces.length === 1 }));
+    const program =
+      piece.program ?? (await this.runtime.compile(piece.built.graph, { keepScratchMemory: !keep || this.pieces.length === 1 }));
     if (keep) piece.program = program;
     try {
       return await program.run(Object.fromEntries(piece.built.graph.inputs.map(({ name }) => [name, state[name] as Tensor])));

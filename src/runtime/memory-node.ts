@@ -2,7 +2,8 @@
  * What the process holds in memory, as the system sees it: mapped weights count as resident, but not as anonymous.
  */
 import { readFileSync, writeFileSync } from "node:fs";
-import { resourceUsage } from "node:process";
+import { totalmem } from "node:os";
+import { constrainedMemory, resourceUsage } from "node:process";
 
 /** Memory of the process in bytes; undefined where the system does not tell. */
 export interface MemoryUse {
@@ -20,6 +21,12 @@ export function memoryUse(): MemoryUse {
     return { residentBytes: process.memoryUsage.rss(), anonymousBytes: undefined, peakResidentBytes: resourceUsage().maxRSS * 1024 };
   }
   return { residentBytes: field(status, "VmRSS"), anonymousBytes: field(status, "RssAnon"), peakResidentBytes: field(status, "VmHWM") };
+}
+
+/** Memory that this process could have at most: the machine's, or its container's if that is less. */
+export function totalMemoryBytes(): number {
+  const limit = constrainedMemory();
+  return limit > 0 ? Math.min(limit, totalmem()) : totalmem();
 }
 
 /** Starts a new measurement of the peak, where the system allows it (Linux). */

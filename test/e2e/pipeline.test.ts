@@ -1,0 +1,280 @@
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import {
+  CancelledError,
+  DiffusionModel,
+  DiffusionPipeline,
+  demoModelFolder,
+  type GenerateOptions,
+  type HalftoneError,
+  type PipelineEvent,
+  UsageError,
+} from "halftone";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { fixturePath } from "../support/fixture.ts";
+
+const tiny = fixturePath("pipelines/tiny");
+const scratch = mkdtempSync(path.join(tmpdir(), "halftone-e2e-"));
+const quick: GenerateOptions = { seed: 0, height: 32, width: 32, numInferenceSteps: 2 };
+
+afterAll(() => rmSync(scratch, { recursive: true }));
+
+/** A copy of the tiny pipeline that a test may damage. */
+function copyOfTiny(name: string): string {
+  const folder = path.join(scratch, name);
+  cpSync(tiny, folder, { recursive: true });
+  return folder;
+}
+
+async function failure(action: () => Promise<unknown>): Promise<HalftoneError> {
+  try {
+    await action();
+  } catch (error) {
+    return error as HalftoneError;
+  }
+  throw new Error("expected a failure");
+}
+
+describe("a pipeline", () => {
+  let pipeline: DiffusionPipeline;
+  beforeAll(async () => {
+    pipeline = await DiffusionPipeline.fromPretrained(tiny);
+    return () => pipeline.dispose();
+  });
+
+  it("tells of every phase, step and picture, in order", async () => {
+    const events: PipelineEvent[] = [];
+    for await (const event of pipeline.stream("a fox", { ...quick, numImagesPerPrompt: 2 })) events.push(event);
+    expect(
+      events.filter(({ type }) => type !== "segment").map((event) => (event.type === "phase" ? event.report.phase : event.type)),
+    ).toEqual(["encode", "step", "step", "denoise", "image", "image", "decode", "summary"]);
+    const steps = events.filter((event) => event.type === "step");
+    expect(steps.map(({ step, steps: of, latents }) => [step, of, latents.shape])).toEqual([
+      [1, 2, [2, 4, 4, 4]],
+      [2, 2, [2, 4, 4, 4]],
+    ]);
+    const done = events.filter((event) => event.type === "segment" && event.part === "text_encoder");
+    expect(done.at(-1)).toMatchObject({ phase: "encode", done: 4, total: 4 });
+  });
+
+  it("repeats a picture by its seed, and takes seeds as large as torch's", async () => {
+    const first = await pipeline.generate("a fox", { ...quick, seed: 2n ** 63n });
+    const again = await pipeline.generate("a fox", { ...quick, seed: 2n ** 63n });
+    const other = await pipeline.generate("a fox", { ...quick, seed: 1 });
+    expect(again.images[0]?.data).toEqual(first.images[0]?.data);
+    expect(other.images[0]?.data).not.toEqual(first.images[0]?.data);
+    expect(first.images[0]?.recipe).toMatchObject({
+      seed: "9223372036854775808",
+      steps: 2,
+      model: "tiny",
+      pipeline: "PixArtSigmaPipeline",
+    });
+  });
+
+  it("draws a seed and reports it when none is given", async () => {
+    const { report, images } = await pipeline.generate("a fox", { ...quick, seed: undefined });
+    const again = await pipeline.generate("a fox", { ...quick, seed: report.seed });
+    expect(again.images[0]?.data).toEqual(images[0]?.data);
+  });
+
+  it("queues two requests at once and mixes nothing", async () => {
+    const alone = await pipeline.generate("a castle", { ...quick, seed: 5 });
+    const [fox, castle] = await Promise.all([
+      pipeline.generate("a fox", { ...quick, seed: 4 }),
+      pipeline.generate("a castle", { ...quick, seed: 5 }),
+    ]);
+    expect(castle.images[0]?.data).toEqual(alone.images[0]?.data);
+    expect(fox.images[0]?.data).not.toEqual(alone.images[0]?.data);
+  });
+
+  it("takes the caller's noise, and refuses noise of another shape", async () => {
+    const { report } = await pipeline.generate("a fox", { ...quick, numInferenceSteps: 1 });
+    await pipeline.generate("a fox", { ...quick, latents: report.latents });
+    const wrong = { dtype: "float32", shape: [1, 4, 4, 8], data: new Float32Array(128) } as const;
+    const error = await failure(() => pipeline.generate("a fox", { ...quick, latents: wrong }));
+    expect(error.message).toBe("latents have shape [1, 4, 4, 8], expected [1, 4, 4, 4]");
+  });
+
+  it("warns of a prompt that is too long and shows what was cut", async () => {
+    const { report } = await pipeline.generate(`${"a fox on green ".repeat(80)}and a castle`, { ...quick, numInferenceSteps: 1 });
+    expect(report.warnings).toHaveLength(1);
+    expect(report.warnings[0]).toMatch(/^the prompt is longer than the 300 tokens that the model sees; cut off: ".*and a castle"$/);
+  });
+
+  it("stops at the next segment when the signal is raised, and works again afterwards", async () => {
+    const controller = new AbortController();
+    const seen: string[] = [];
+    const error = await failure(async () => {
+      for await (const event of pipeline.stream("a fox", { ...quick, numInferenceSteps: 20, signal: controller.signal })) {
+        seen.push(event.type);
+        if (event.type === "step" && event.step === 2) controller.abort();
+      }
+    });
+    expect(error).toBeInstanceOf(CancelledError);
+    expect(seen.filter((type) => type === "step")).toHaveLength(2);
+    expect((await pipeline.generate("a fox", quick)).images).toHaveLength(1);
+  });
+
+  it("lets a cancelled request leave the queue at once", async () => {
+    const running = pipeline.generate("a fox", { ...quick, numInferenceSteps: 20 });
+    const error = await failure(() => pipeline.generate("a fox", { ...quick, signal: AbortSignal.abort() }));
+    expect(error.message).toBe("stopped on request while waiting for another picture");
+    expect((await running).images).toHaveLength(1);
+  });
+
+  it("frees the pipeline when the caller leaves the loop early", async () => {
+    for await (const event of pipeline.stream("a fox", quick)) if (event.type === "step") break;
+    expect((await pipeline.generate("a fox", quick)).images).toHaveLength(1);
+  });
+
+  it.each<[string, GenerateOptions | Record<string, unknown>, string]>([
+    ["a size that does not fit", { height: 100 }, "height must be a multiple of 16, got 100"],
+    ["a fraction of a pixel", { width: 32.5 }, "width must be a whole number of pixels from 16 to 65536, got 32.5"],
+    ["a negative size", { width: -16 }, "width must be a whole number of pixels from 16 to 65536, got -16"],
+    ["no steps", { numInferenceSteps: 0 }, "numInferenceSteps must be a whole number of at least 1, got 0"],
+    ["negative steps", { numInferenceSteps: -5 }, "numInferenceSteps must be a whole number of at least 1, got -5"],
+    [
+      "more steps than trained",
+      { numInferenceSteps: 1001 },
+      "numInferenceSteps must be at most 1000, the timesteps that the scheduler was trained with, got 1001",
+    ],
+    ["no pictures", { numImagesPerPrompt: 0 }, "numImagesPerPrompt must be a whole number from 1 to 10000, got 0"],
+    ["guidance that is no number", { guidanceScale: Number.NaN }, "guidanceScale must be a finite number, got NaN"],
+    ["too many tokens", { maxSequenceLength: 301 }, "maxSequenceLength must be a whole number from 1 to 300, got 301"],
+    ["a negative prompt that is no text", { negativePrompt: 3 }, "negativePrompt must be a string, got 3"],
+    ["LoRA", { lora: "x" }, "option lora was given, but LoRA weights are not supported"],
+    ["ControlNet", { controlNet: "x" }, "option controlNet was given, but ControlNet is not supported"],
+    ["a misspelt option", { numInferenceStep: 3 }, 'there is no option "numInferenceStep"'],
+  ])("refuses %s", async (_, options, message) => {
+    const error = await failure(() => pipeline.generate("a fox", options as GenerateOptions));
+    expect(error).toBeInstanceOf(UsageError);
+    expect(error.message).toBe(message);
+  });
+
+  it("refuses a seed that is none", async () => {
+    for (const seed of [1.5, Number.NaN, 2n ** 64n]) {
+      expect(await failure(() => pipeline.generate("a fox", { ...quick, seed }))).toBeInstanceOf(UsageError);
+    }
+  });
+
+  it("refuses a size that no memory can hold", async () => {
+    const error = await failure(() => pipeline.generate("a fox", { height: 65536, width: 65536 }));
+    expect(error.message).toMatch(/^1 x 65536 x 65536 pixels take at least [\d.]+ GB of memory, and this machine has [\d.]+ GB$/);
+  });
+
+  it("refuses prompts in a list", async () => {
+    const error = await failure(() => pipeline.generate(["a fox"] as unknown as string));
+    expect(error.message).toBe("the prompt must be a string, got a list");
+    expect(error.hint).toBe("call generate() once for each prompt");
+  });
+});
+
+describe("opening", () => {
+  it("works without a transformer, which is then asked for by name", async () => {
+    const pipeline = await DiffusionPipeline.fromPretrained(tiny, { transformer: null });
+    const error = await failure(() => pipeline.generate("a fox", quick));
+    expect(error.message).toBe("the pipeline has no transformer");
+    await pipeline.dispose();
+  });
+
+  it("refuses a transformer that does not fit the text encoder", async () => {
+    const transformer = await DiffusionModel.fromPretrained(demoModelFolder, { subfolder: "transformer" });
+    const pipeline = await DiffusionPipeline.fromPretrained(tiny, { transformer });
+    const error = await failure(() => pipeline.generate("a fox", quick));
+    expect(error.message).toBe("the text_encoder gives vectors of 32 numbers, but the transformer expects 256");
+    await pipeline.dispose();
+    await transformer.dispose();
+  });
+
+  it("fails after dispose()", async () => {
+    const pipeline = await DiffusionPipeline.fromPretrained(tiny);
+    await pipeline.dispose();
+    await pipeline.dispose();
+    const error = await failure(() => pipeline.generate("a fox", quick));
+    expect(error.message).toBe("the pipeline has been disposed of: open it again with DiffusionPipeline.fromPretrained");
+  });
+
+  it("refuses an unknown dtype and a thread count that is none", async () => {
+    const dtype = await failure(() => DiffusionPipeline.fromPretrained(tiny, { dtype: "flaot16" as "float16" }));
+    expect([dtype.message, dtype.hint]).toEqual([
+      'dtype must be one of float32, float16, bfloat16, got "flaot16"',
+      "did you mean float16?",
+    ]);
+    const threads = await failure(() => DiffusionPipeline.fromPretrained(tiny, { threads: 0 }));
+    expect(threads.message).toBe("threads must be a whole number from 1 to 1024, got 0");
+  });
+
+  it.each<[string, (folder: string) => void, RegExp]>([
+    ["a missing folder", (folder) => rmSync(folder, { recursive: true }), /^model folder ".*" does not exist$/],
+    ["a missing config", (folder) => unlinkSync(path.join(folder, "transformer/config.json")), /^"config.json" is missing$/],
+    ["a missing tokenizer", (folder) => rmSync(path.join(folder, "tokenizer"), { recursive: true }), /tokenizer/],
+    ["a corrupt tokenizer", (folder) => writeFileSync(path.join(folder, "tokenizer/spiece.model"), "no protobuf"), /spiece|sentencepiece/],
+    ["wrong JSON", (folder) => writeFileSync(path.join(folder, "vae/config.json"), '{"in_channels": 3'), /JSON/],
+    [
+      "a truncated file",
+      (folder) => truncateSync(path.join(folder, "transformer/diffusion_pytorch_model.safetensors"), 5000),
+      /shorter|cut|end|file has|bytes/,
+    ],
+    [
+      "an unknown pipeline",
+      (folder) => writeFileSync(path.join(folder, "model_index.json"), '{"_class_name": "PixartSigmaPipeline"}'),
+      /^the model is a PixartSigmaPipeline, which halftone does not run$/,
+    ],
+    [
+      "a config that contradicts the weights",
+      (folder) => editConfig(folder, { num_layers: 3 }),
+      /^transformer weight "transformer_blocks.2.scale_shift_table" is missing$/,
+    ],
+    ["a config option that is not supported", (folder) => editConfig(folder, { norm_type: "ada_norm_zero" }), /norm_type.*ada_norm_zero/],
+  ])("names what is wrong: %s", async (name, damage, message) => {
+    const folder = copyOfTiny(name.replaceAll(" ", "-"));
+    damage(folder);
+    const error = await failure(() => DiffusionPipeline.fromPretrained(folder));
+    expect(error.message).toMatch(message);
+  });
+
+  it("reports tensors that nobody needs, and goes on", async () => {
+    const folder = copyOfTiny("extra");
+    editConfig(folder, { num_layers: 1 });
+    const events: PipelineEvent[] = [];
+    const pipeline = await DiffusionPipeline.fromPretrained(folder, { onEvent: (event) => events.push(event) });
+    await pipeline.dispose();
+    const warning = events.find((event) => event.type === "warning");
+    expect(warning?.message).toMatch(/^transformer has tensors that its class does not use: transformer_blocks\.1\./);
+  });
+
+  it("names the tensor that holds NaN", async () => {
+    const folder = copyOfTiny("nan");
+    const file = path.join(folder, "transformer/diffusion_pytorch_model.safetensors");
+    const bytes = readFileSync(file);
+    const headerBytes = Number(bytes.readBigUInt64LE(0));
+    const header = JSON.parse(bytes.subarray(8, 8 + headerBytes).toString()) as Record<
+      string,
+      { dtype: string; data_offsets: [number, number] }
+    >;
+    const tensor = header["proj_out.bias"];
+    if (tensor === undefined) throw new Error("the fixture has changed");
+    const begin = 8 + headerBytes + tensor.data_offsets[0];
+    if (tensor.dtype === "F32") bytes.writeFloatLE(Number.NaN, begin + 4);
+    else bytes.writeUInt16LE(0x7fff, begin + 2);
+    writeFileSync(file, bytes);
+    const pipeline = await DiffusionPipeline.fromPretrained(folder);
+    const error = await failure(() => pipeline.generate("a fox", quick));
+    await pipeline.dispose();
+    expect(error.message).toBe('transformer calculated a value that is not a finite number: weight "proj_out.bias" holds NaN at 1');
+  });
+
+  it("refuses a folder without model_index.json", async () => {
+    const folder = path.join(scratch, "no-index");
+    mkdirSync(folder);
+    writeFileSync(path.join(folder, "readme.txt"), "hello");
+    const error = await failure(() => DiffusionPipeline.fromPretrained(folder));
+    expect(error.message).toBe('"model_index.json" is missing');
+  });
+});
+
+function editConfig(folder: string, changes: Record<string, unknown>): void {
+  const file = path.join(folder, "transformer/config.json");
+  writeFileSync(file, JSON.stringify({ ...(JSON.parse(readFileSync(file, "utf8")) as object), ...changes }));
+}

@@ -97,6 +97,12 @@ export function listVariants(names: readonly string[], baseNames: readonly strin
   return found.has(undefined) ? [undefined, ...named] : named;
 }
 
+/** The wanted variant, or none for a component that has plain weights alone: that is what diffusers opens then. */
+export function presentVariant(names: readonly string[], wanted: string | undefined): string | undefined {
+  const there = listVariants(names);
+  return there.includes(wanted) || !there.includes(undefined) ? wanted : undefined;
+}
+
 function notFound(
   names: readonly string[],
   component: string,

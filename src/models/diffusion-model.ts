@@ -6,7 +6,7 @@
 import type { Folder } from "../checkpoint/byte-source.ts";
 import { readJson } from "../checkpoint/json.ts";
 import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
-import { openWeights, type WeightStore } from "../checkpoint/weight-store.ts";
+import { openWeights, presentVariant, type WeightStore } from "../checkpoint/weight-store.ts";
 import { Weights } from "../checkpoint/weights.ts";
 import { CheckpointError } from "../errors.ts";
 import { buildGraphs } from "../graph/segment.ts";
@@ -75,7 +75,7 @@ export class DiffusionModel {
     const className = options.className ?? classNameOf(config, part, configPath);
     const modelClass = findModelClass(className, part, configPath);
     const baseNames = [WEIGHTS_NAME[modelClass.library]];
-    const store = await openWeights(folder, "", { baseNames, variant: await variantOf(folder, variant), signal });
+    const store = await openWeights(folder, "", { baseNames, variant: presentVariant(await folder.list(), variant), signal });
     try {
       const weights = Weights.of({ component: part, name: store.name, tensors: store.tensors });
       for (const graph of modelClass.probe(weights, config, dtype, configPath)) buildGraphs(graph, graph.segments.length);
@@ -122,15 +122,6 @@ export class DiffusionModel {
   async dispose(): Promise<void> {
     await this.#store.close();
   }
-}
-
-/** The wanted variant where the part has it; a part without it gives its plain weights, as in diffusers. */
-async function variantOf(folder: Folder, variant: string | undefined): Promise<string | undefined> {
-  if (variant === undefined) return undefined;
-  const names = (await folder.list()).filter((name) => name.includes(".safetensors"));
-  const isThere = names.some((name) => name.split(/[.-]/).includes(variant));
-  const hasPlain = names.some((name) => /^\w+(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/.test(name));
-  return isThere || !hasPlain ? variant : undefined;
 }
 
 function asRecord(value: unknown, part: string, where: string): Readonly<Record<string, unknown>> {

@@ -11,7 +11,7 @@ import { EngineError } from "../errors.ts";
 import { Graph } from "../graph/graph.ts";
 import { add, matMulTransposed } from "../graph/operators.ts";
 import { weightValue } from "../nn/weight.ts";
-import { fromFloat32, toFloat32 } from "../tensor/convert.ts";
+import { type FloatDType, fromFloat32, toFloat32 } from "../tensor/convert.ts";
 import { type ComputeDType, type DType, elementSizeBytes } from "../tensor/dtype.ts";
 import { elementCount, floatTensor } from "../tensor/tensor.ts";
 import type { Runtime } from "./runtime.ts";
@@ -70,7 +70,7 @@ export function testRuntime(create: () => Runtime): void {
     expect(await times(create(), memorySource("memory", new Uint8Array(values.buffer)), 0)).toEqual([14, 32]);
   });
 
-  const stored: DType[] = ["float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"];
+  const stored: FloatDType[] = ["float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"];
   const dtypes: ComputeDType[] = ["float32", "float16", "bfloat16"];
   describe.each(stored)("widens %s", (from) => {
     it.each(dtypes)("loaded as %s, rounding to nearest even", async (dtype) => {

@@ -14,8 +14,8 @@ export type { GeneratedImage } from "./image/image.ts";
 export { readRecipe } from "./image/png.ts";
 export type { Recipe } from "./image/recipe.ts";
 export { checkWritableFile } from "./image/save-node.ts";
-export { DiffusionModel, type ModelOptions } from "./models/diffusion-model.ts";
 export { demoModelFolder } from "./pipelines/demo-node.ts";
+export { DiffusionModel, type ModelOptions } from "./pipelines/diffusion-model.ts";
 export type {
   DownloadEvent,
   ImageEvent,

@@ -12,19 +12,9 @@ export function add(g: Graph, a: Value, b: Value): Value {
   return g.node("Add", [a, b], broadcast("Add", a, b), { dtype: a.dtype });
 }
 
-/** Elementwise difference with broadcasting. */
-export function subtract(g: Graph, a: Value, b: Value): Value {
-  return g.node("Sub", [a, b], broadcast("Sub", a, b), { dtype: a.dtype });
-}
-
 /** Elementwise product with broadcasting. */
 export function multiply(g: Graph, a: Value, b: Value): Value {
   return g.node("Mul", [a, b], broadcast("Mul", a, b), { dtype: a.dtype });
-}
-
-/** Elementwise quotient with broadcasting. */
-export function divide(g: Graph, a: Value, b: Value): Value {
-  return g.node("Div", [a, b], broadcast("Div", a, b), { dtype: a.dtype });
 }
 
 /**
@@ -89,16 +79,6 @@ export function gelu(g: Graph, x: Value, approximate: "tanh" | "none"): Value {
 /** max(x, 0). */
 export function relu(g: Graph, x: Value): Value {
   return g.node("Relu", [x], x.shape);
-}
-
-/** Sine of each element. */
-export function sin(g: Graph, x: Value): Value {
-  return g.node("Sin", [x], x.shape);
-}
-
-/** Cosine of each element. */
-export function cos(g: Graph, x: Value): Value {
-  return g.node("Cos", [x], x.shape);
 }
 
 /** Normalises the last axis to mean 0, variance 1, then scales and shifts: x [..., width], scale and bias [width]. */

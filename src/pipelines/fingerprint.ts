@@ -2,7 +2,7 @@
  * A fingerprint of a pipeline's weights and configs: tells two checkpoints apart without reading gigabytes.
  */
 import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
-import type { DiffusionModel } from "../models/diffusion-model.ts";
+import type { DiffusionModel } from "./diffusion-model.ts";
 
 /** Read from each of a few tensors of every part. */
 const SAMPLE_BYTES = 4096;

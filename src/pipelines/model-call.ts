@@ -1,9 +1,9 @@
 /** One call of a part: its segments as events, its output checked. */
 import { findNonFinite } from "../checkpoint/nan-scan.ts";
 import { EngineError } from "../errors.ts";
-import type { DiffusionModel } from "../models/diffusion-model.ts";
 import type { Executor } from "../runtime/executor.ts";
 import type { FloatTensor, Tensor } from "../tensor/tensor.ts";
+import type { DiffusionModel } from "./diffusion-model.ts";
 import type { Phase, PipelineEvent } from "./events.ts";
 
 /** Which part is called, for what. */

@@ -1,10 +1,10 @@
 /** The parts of an opened pipeline, by the names of model_index.json. */
 import { UsageError } from "../errors.ts";
-import type { DiffusionModel } from "../models/diffusion-model.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import type { Scheduler } from "../schedulers/scheduler.ts";
 import type { ComputeDType } from "../tensor/dtype.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import type { DiffusionModel } from "./diffusion-model.ts";
 
 /** What a pipeline runs on. */
 export interface PipelineParts {
@@ -37,6 +37,6 @@ export function tokenizerOf(parts: PipelineParts, name: string): Tokenizer {
 }
 
 /** text_encoder_2 -> textEncoder2. */
-export function camelCase(name: string): string {
+function camelCase(name: string): string {
   return name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 }

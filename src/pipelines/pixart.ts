@@ -7,7 +7,6 @@
 
 import { UsageError } from "../errors.ts";
 import { type AutoencoderKLConfig, AutoencoderKLConfigSchema, vaeScaleFactor } from "../models/autoencoder-kl/config.ts";
-import type { DiffusionModel } from "../models/diffusion-model.ts";
 import { type PixArtConfig, PixArtConfigSchema } from "../models/pixart/config.ts";
 import { type PixArtCaption, pixArtConstantInputs, pixArtStepInputs, pixArtTransformer } from "../models/pixart/model.ts";
 import { modelConfig } from "../models/registry.ts";
@@ -15,6 +14,7 @@ import { T5ConfigSchema } from "../models/t5/config.ts";
 import { t5Encoder, t5Inputs } from "../models/t5/model.ts";
 import { Executor } from "../runtime/executor.ts";
 import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
+import type { DiffusionModel } from "./diffusion-model.ts";
 import type { PipelineEvent } from "./events.ts";
 import { firstChannels, guide } from "./guidance.ts";
 import { callModel } from "./model-call.ts";

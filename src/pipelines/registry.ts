@@ -4,7 +4,7 @@ import type { PipelineClass } from "./pipeline-class.ts";
 import { pixArtSigma } from "./pixart.ts";
 
 /** All classes by name. */
-export const PIPELINE_CLASSES: Readonly<Record<string, PipelineClass>> = {
+const PIPELINE_CLASSES: Readonly<Record<string, PipelineClass>> = {
   PixArtSigmaPipeline: pixArtSigma as PipelineClass,
 };
 

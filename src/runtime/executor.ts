@@ -32,7 +32,7 @@ const WHOLE_UP_TO_BYTES = 256 * 1024 * 1024;
  *
  * Streaming costs next to nothing, since weights are mapped and never unpacked ahead: bench/segments.
  */
-export function defaultHoldPlan(model: ModelGraph): HoldPlan {
+function defaultHoldPlan(model: ModelGraph): HoldPlan {
   const small = widenedWeightBytes(model) <= WHOLE_UP_TO_BYTES;
   return small ? { hold: "resident", segmentsPerProgram: model.segments.length } : { hold: "streamed", segmentsPerProgram: 1 };
 }

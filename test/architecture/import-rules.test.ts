@@ -18,7 +18,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   quant: ["tensor", "checkpoint"],
   graph: ["tensor", "checkpoint", "quant"],
   nn: ["tensor", "checkpoint", "quant", "graph"],
-  models: ["tensor", "checkpoint", "hub", "quant", "graph", "nn"],
+  models: ["tensor", "checkpoint", "quant", "graph", "nn"],
   random: ["tensor", "checkpoint"],
   image: ["tensor", "checkpoint"],
   tokenizers: ["tensor", "checkpoint"],

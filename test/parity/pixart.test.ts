@@ -41,24 +41,25 @@ function wanted(found: FixtureCase, output: string): Float32Array {
 async function predict(name: string, found: FixtureCase, plan?: HoldPlan): Promise<Record<string, Float32Array>> {
   const { config, weights } = await openFixtureModel(`models/${name}`, "diffusion_pytorch_model");
   const parsed = parseConfig(PixArtConfigSchema, config, "transformer config", name);
-  const { hidden_states, timestep, encoder_hidden_states, encoder_attention_mask } = found.inputs as Record<string, FixtureTensor>;
-  const [batch, , latentHeight, latentWidth] = hidden_states?.shape as [number, number, number, number];
-  const captionTokens = encoder_hidden_states?.shape[1] as number;
-  const timesteps = timestep?.integers as number[];
+  const latents = input(found, "hidden_states");
+  const captions = input(found, "encoder_hidden_states");
+  const [batch = 0, , latentHeight = 0, latentWidth = 0] = latents.shape;
+  const [, captionTokens = 0] = captions.shape;
+  const timesteps = input(found, "timestep").integers;
   const size: PixArtSize = { batch, latentHeight, latentWidth, captionTokens, timesteps: timesteps.length };
-  const mask = encoder_attention_mask?.integers as number[];
+  const mask = input(found, "encoder_attention_mask").integers;
   const { resolution, aspect_ratio } = found.inputs;
   const conditions =
     resolution === undefined || aspect_ratio === undefined
       ? undefined
       : { resolution: Array.from(resolution.values), aspectRatio: Array.from(aspect_ratio.values) };
   const constant = pixArtConstantInputs(parsed, size, {
-    encoderHiddenStates: tensorOf(encoder_hidden_states),
+    encoderHiddenStates: floatTensor(captions.shape, captions.values),
     attentionMask: Array.from({ length: batch }, (_, i) => mask.slice(i * captionTokens, (i + 1) * captionTokens)),
     ...(conditions === undefined ? {} : { conditions }),
   });
   const model = withIntermediates(pixArtTransformer(weights, parsed, found.dtype, size), "hidden");
-  return runModel(model, { ...constant, ...pixArtStepInputs(tensorOf(hidden_states), timesteps) }, plan);
+  return runModel(model, { ...constant, ...pixArtStepInputs(floatTensor(latents.shape, latents.values), timesteps) }, plan);
 }
 
 interface PositionCase {
@@ -70,8 +71,8 @@ interface PositionCase {
   interpolationScale: number;
 }
 
-function tensorOf(tensor: FixtureTensor | undefined) {
-  return floatTensor(tensor?.shape ?? [], tensor?.values);
+function input(found: FixtureCase, name: string): FixtureTensor {
+  return found.inputs[name] as FixtureTensor;
 }
 
 describe("embeddings", async () => {

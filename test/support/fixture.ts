@@ -47,7 +47,7 @@ export async function readFixture(path: string): Promise<FixtureCase[]> {
 }
 
 /** Reads all tensors of a safetensors file below test/fixtures. */
-export async function readTensors(path: string): Promise<Map<string, FixtureTensor>> {
+async function readTensors(path: string): Promise<Map<string, FixtureTensor>> {
   const file = await readSafetensors(memorySource(path, new Uint8Array(readFileSync(fixturePath(path)))));
   const result = new Map<string, FixtureTensor>();
   for (const stored of file.tensors.values()) {

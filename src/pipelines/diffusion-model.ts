@@ -12,9 +12,9 @@ import { CheckpointError } from "../errors.ts";
 import { buildGraphs } from "../graph/segment.ts";
 import type { HubEvent } from "../hub/hub-node.ts";
 import { type LocateOptions, locateModel } from "../hub/locate-node.ts";
+import { findModelClass } from "../models/registry.ts";
 import { type ComputeDType, checkDtype } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";
-import { findModelClass } from "./registry.ts";
 
 /** What each library calls a file of weights. */
 const WEIGHTS_NAME = { transformers: "model", diffusers: "diffusion_pytorch_model" } as const;

@@ -24,6 +24,8 @@ export interface Recipe {
   readonly model: string;
   /** Commit of a Hub id. */
   readonly revision?: string | undefined;
+  /** Variant of the weights that was asked for ("fp16"). */
+  readonly variant?: string | undefined;
   /** SHA-256 over the headers of the weights and the configs: tells two checkpoints apart. */
   readonly modelHash: string;
   readonly pipeline: string;
@@ -54,6 +56,7 @@ const RecipeSchema = v.object({
   imageIndex: count(0),
   model: text,
   revision: v.optional(text),
+  variant: v.optional(text),
   modelHash: text,
   pipeline: text,
   scheduler: text,

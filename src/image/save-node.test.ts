@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkS
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { checkWritableFile, numberedPath, writeWholeFile } from "./save-node.ts";
+import { checkWritableFile, writeWholeFile } from "./save-node.ts";
 
 const BYTES = Uint8Array.of(1, 2, 3);
 let folder: string;
@@ -91,16 +91,5 @@ describe("a full disk", () => {
     } finally {
       execFileSync("umount", [folder]);
     }
-  });
-});
-
-describe("numberedPath", () => {
-  test.each([
-    ["a.png", 0, 1, "a.png"],
-    ["a.png", 0, 2, "a-1.png"],
-    ["b.c/a.x.png", 11, 12, "b.c/a.x-12.png"],
-    ["b.c/a", 1, 2, "b.c/a-2"],
-  ])("%s, picture %i of %i is %s", (path, index, count, expected) => {
-    expect(numberedPath(path, index, count)).toBe(expected);
   });
 });

@@ -60,11 +60,6 @@ export async function checkWritableFile(path: string): Promise<void> {
   }
 }
 
-/** Puts -1, -2, … before the extension when a request makes several pictures: ("a.png", 0, 2) is "a-1.png". */
-export function numberedPath(path: string, index: number, count: number): string {
-  return count === 1 ? path : path.replace(/(\.[^./\\]*)?$/, (extension) => `-${index + 1}${extension}`);
-}
-
 async function statIfPresent(path: string) {
   try {
     return await stat(path);

@@ -1,0 +1,87 @@
+/** halftone inspect: what a model consists of, or what a picture was made with. */
+import { stat } from "node:fs/promises";
+import type { LoadOptions, ModelReport, PartReport, Recipe } from "../index.ts";
+import { recipeOf } from "./picture-file.ts";
+import type { Surroundings } from "./surroundings.ts";
+import { bytesText, countText, visibleText } from "./units.ts";
+
+/** Flags of `halftone inspect`. */
+export interface InspectFlags {
+  readonly variant?: string;
+  readonly revision?: string;
+  readonly offline?: boolean;
+  readonly json?: boolean;
+}
+
+/** Runs the command; errors as the library's. */
+export async function inspect(target: string, flags: InspectFlags, { library, terminal, signal }: Surroundings): Promise<void> {
+  if (await isPicture(target)) {
+    const recipe = await recipeOf(target);
+    terminal.stdout.write(flags.json === true ? `${JSON.stringify(recipe, undefined, 2)}\n` : recipeReport(recipe));
+    return;
+  }
+  const options: LoadOptions = { variant: flags.variant, revision: flags.revision, localFilesOnly: flags.offline, signal };
+  const report = await library.inspectModel(target, options);
+  terminal.stdout.write(flags.json === true ? `${JSON.stringify(report, undefined, 2)}\n` : modelReport(report));
+}
+
+/** A model is a folder or an id; a file is a picture, and so is what is called one. */
+async function isPicture(target: string): Promise<boolean> {
+  const found = await stat(target).catch(() => undefined);
+  return found === undefined ? target.toLowerCase().endsWith(".png") : found.isFile();
+}
+
+/** A recipe, one field a line. */
+export function recipeReport(recipe: Recipe): string {
+  const qtypes = Object.entries(recipe.qtypes).map(([part, qtype]) => `${part}=${qtype}`);
+  const rows: (readonly [string, string])[] = [
+    ["prompt", recipe.prompt],
+    ["negative prompt", recipe.negativePrompt],
+    ["seed", recipe.seed],
+    ["steps", String(recipe.steps)],
+    ["guidance scale", String(recipe.guidanceScale)],
+    ["size", `${recipe.width}x${recipe.height}${recipe.useResolutionBinning ? " (binned)" : ""}`],
+    ["picture", `${recipe.imageIndex + 1} of ${recipe.images}`],
+    ["model", recipe.model],
+    ["revision", recipe.revision ?? ""],
+    ["variant", recipe.variant ?? ""],
+    ["model hash", recipe.modelHash],
+    ["pipeline", recipe.pipeline],
+    ["scheduler", recipe.scheduler],
+    ["dtype", recipe.dtype],
+    ["quantized", qtypes.join(", ")],
+    ["halftone", recipe.version],
+  ];
+  return table(rows.filter(([name, value]) => value !== "" || name.endsWith("prompt")));
+}
+
+/** A model's parts in aligned columns. */
+export function modelReport(report: ModelReport): string {
+  const head = table([
+    ["model", report.model],
+    ["class", report.className],
+    ...(report.revision === undefined ? [] : [["revision", report.revision]]),
+  ]);
+  const rows = [["part", "class", "parameters", "bytes", "stored as"], ...report.parts.map(partRow)];
+  const total = ["total", "", countText(report.parameters), bytesText(report.sizeBytes), ""];
+  return `${head}\n${table(report.parts.length === 1 ? rows : [...rows, total], [2, 3])}`;
+}
+
+function partRow(part: PartReport): string[] {
+  const name = part.name === "" ? "-" : part.name;
+  if (part.isSupported === undefined) return [name, part.className, "", "", ""];
+  const dtypes = Object.entries(part.storedDTypes);
+  const stored = dtypes.length === 1 ? dtypes.map(([dtype]) => dtype) : dtypes.map(([dtype, count]) => `${dtype} (${countText(count)})`);
+  const note = part.isSupported ? "" : "  (not supported)";
+  return [name, part.className, countText(part.parameters), bytesText(part.sizeBytes), stored.join(", ") + note];
+}
+
+/** Aligns columns; those listed stand at the right. */
+function table(rows: readonly (readonly string[])[], right: readonly number[] = []): string {
+  const cells = rows.map((row) => row.map(visibleText));
+  const widths = cells.reduce<number[]>((found, row) => row.map((cell, i) => Math.max(found[i] ?? 0, cell.length)), []);
+  const lines = cells.map((row) =>
+    row.map((cell, i) => (right.includes(i) ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0))).join("  "),
+  );
+  return lines.map((line) => `${line.trimEnd()}\n`).join("");
+}

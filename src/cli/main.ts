@@ -1,0 +1,24 @@
+#!/usr/bin/env node
+/** The entry of the command `halftone`: connects the commands with the process. */
+import { DiffusionPipeline, demoModelFolder, inspectModel } from "../index.ts";
+import { watchInterrupts } from "./interrupt.ts";
+import { runCommandLine } from "./program.ts";
+import type { Library } from "./surroundings.ts";
+
+const library: Library = {
+  openPipeline: (model, options) => DiffusionPipeline.fromPretrained(model, options),
+  inspectModel,
+  demoModelFolder,
+};
+
+// Whoever reads our output may close it early (`halftone inspect m | head -1`).
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+}
+
+const interrupts = watchInterrupts(() => process.stderr.write("stopping; Ctrl-C once more ends at once\n"));
+const exitCode = await runCommandLine(process.argv.slice(2), { library, terminal: process, signal: interrupts.signal });
+interrupts.stop();
+process.exitCode = exitCode === 1 ? (interrupts.exitCode() ?? 1) : exitCode;

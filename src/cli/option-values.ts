@@ -1,0 +1,65 @@
+/**
+ * Turns the words after a flag into values, or says in one sentence what the flag expects.
+ *
+ * Numbers are plain decimals: "0x10", "1e999", "ten" and "" are refused, so that a typing error is never a surprising picture.
+ */
+import { type ComputeDType, nearestWord, UsageError } from "../index.ts";
+
+const DTYPES: readonly ComputeDType[] = ["float32", "float16", "bfloat16"];
+
+/** Reads the value of a flag. */
+export type ValueReader<T> = (text: string) => T;
+
+/** A whole number within bounds. */
+export function wholeNumber(flag: string, min: number, max: number): ValueReader<number> {
+  return (text) => {
+    const value = /^[+-]?\d{1,30}$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= min && value <= max) return value;
+    throw new UsageError(`${flag} expects a whole number from ${min} to ${max}, got ${shown(text)}`);
+  };
+}
+
+/** A number with or without a fraction, within bounds. */
+export function decimalNumber(flag: string, min: number, max: number): ValueReader<number> {
+  return (text) => {
+    const value = /^[+-]?(\d+\.?\d*|\.\d+)$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= min && value <= max) return value;
+    throw new UsageError(`${flag} expects a number from ${min} to ${max}, got ${shown(text)}`);
+  };
+}
+
+/** A seed as torch takes it: any 64-bit integer, signed or not. */
+export function seedNumber(flag: string): ValueReader<number | bigint> {
+  return (text) => {
+    const value = /^[+-]?\d{1,30}$/.test(text) ? BigInt(text.replace(/^\+/, "")) : undefined;
+    if (value !== undefined && value >= -(2n ** 63n) && value < 2n ** 64n) {
+      const near = Number(value);
+      return Number.isSafeInteger(near) ? near : value;
+    }
+    throw new UsageError(`${flag} expects a whole number from -2^63 to 2^64 - 1, got ${shown(text)}`);
+  };
+}
+
+/** One of the dtypes that a pipeline can be loaded in. */
+export function dtypeWord(flag: string): ValueReader<ComputeDType> {
+  return (text) => {
+    const found = DTYPES.find((dtype) => dtype === text);
+    if (found !== undefined) return found;
+    const near = nearestWord(text, DTYPES);
+    throw new UsageError(`${flag} expects float32, float16 or bfloat16, got ${shown(text)}`, {
+      hint: near === undefined ? undefined : `did you mean ${near}?`,
+    });
+  };
+}
+
+/** A text that says something. */
+export function word(flag: string, what: string): ValueReader<string> {
+  return (text) => {
+    if (text.trim() !== "") return text;
+    throw new UsageError(`${flag} expects ${what}, got an empty text`);
+  };
+}
+
+function shown(text: string): string {
+  return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
+}

@@ -1,0 +1,125 @@
+/**
+ * The commands and their flags. Commander takes the words apart; what it has to complain about becomes an error of our own, with the
+ * nearest flag or command as hint.
+ */
+import { Command, CommanderError } from "commander";
+import { UsageError, version } from "../index.ts";
+import { isCancelled, reportCancelled, reportFailure } from "./failure.ts";
+import { generate } from "./generate.ts";
+import { inspect } from "./inspect.ts";
+import { flagsOf, misuse } from "./misuse.ts";
+import { decimalNumber, dtypeWord, seedNumber, type ValueReader, wholeNumber, word } from "./option-values.ts";
+import type { GenerateFlags } from "./request.ts";
+import type { Surroundings } from "./surroundings.ts";
+
+/** Runs a command line (without "node" and the script) and returns the exit code: 0 done, 1 failed, 2 misuse. */
+export async function runCommandLine(args: readonly string[], surroundings: Surroundings): Promise<number> {
+  const { terminal, signal } = surroundings;
+  const program = createProgram(surroundings);
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return 0;
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    if (!(error instanceof CommanderError) && isCancelled(error, signal)) {
+      reportCancelled(terminal.stderr);
+      return 1;
+    }
+    const shown = error instanceof CommanderError ? misuse(error, program, args) : error;
+    return reportFailure(shown, terminal.stderr, args.includes("--debug"));
+  }
+}
+
+function createProgram(surroundings: Surroundings): Command {
+  const { stdout, stderr, env } = surroundings.terminal;
+  const program = new Command("halftone")
+    .description("Text-to-image diffusion transformers in a fraction of their memory.")
+    .version(version, "--version", "print the version")
+    .helpOption("-h, --help", "print this help")
+    .option("--debug", "print the stack of an error")
+    .configureOutput({
+      writeOut: (text) => stdout.write(text),
+      writeErr: (text) => stderr.write(text),
+      // Complaints are printed by runCommandLine, as ours are.
+      outputError: () => {},
+      getOutHasColors: () => stdout.isTTY === true && env.NO_COLOR === undefined,
+    })
+    .exitOverride();
+  addGenerate(program, surroundings);
+  addInspect(program, surroundings);
+  return program;
+}
+
+function addGenerate(program: Command, surroundings: Surroundings): void {
+  const command = program
+    .command("generate")
+    .argument("[prompt]", "what the picture shows, in quotes")
+    .description("make pictures of a prompt");
+  const option = optionOf(command);
+  option("--model <dir|id>", "folder or Hub id (default: the embedded demo model)", word("--model", "a folder or a Hub id"));
+  option("--negative-prompt <text>", "what the picture should not show", String);
+  option("--seed <n>", "decides the noise (default: drawn at random, and reported)", seedNumber("--seed"));
+  option("--steps <n>", "denoising steps", wholeNumber("--steps", 1, 10_000));
+  option(
+    "--guidance-scale <x>",
+    "how closely to follow the prompt; 1 or less turns guidance off",
+    decimalNumber("--guidance-scale", 0, 1000),
+  );
+  option("--height <pixels>", "default: what the model was trained for", wholeNumber("--height", 1, 65_536));
+  option("--width <pixels>", "default: what the model was trained for", wholeNumber("--width", 1, 65_536));
+  option("--images <n>", "pictures at once (default: 1)", wholeNumber("--images", 1, 10_000));
+  option("--binning", "generate at the nearest size the model was trained for, then resize");
+  option("--dtype <dtype>", "what weights and noise are rounded to: float32 (default), float16, bfloat16", dtypeWord("--dtype"));
+  option("--variant <name>", 'take weights of a variant, such as "fp16"', word("--variant", "the name of a variant"));
+  option("--revision <name>", "branch, tag or commit of a Hub id", word("--revision", "a branch, tag or commit"));
+  option("--offline", "use downloaded models only, never the network");
+  option("--threads <n>", "threads of the engine", wholeNumber("--threads", 1, 1024));
+  option("--output <file.png>", "default: halftone-<seed>.png; several pictures get -1, -2, ...", word("--output", "the name of a file"));
+  option("--save-latents <file.safetensors>", "also write the final latents", word("--save-latents", "the name of a file"));
+  option("--from <picture.png>", "repeat a picture's recipe; other flags change it", word("--from", "a picture"));
+  option("--no-metadata", "leave the recipe out of the picture");
+  option("--json", "print one JSON object instead of file names");
+  option("--quiet", "print no progress and no summary");
+  command.action(async (prompt: string | undefined, flags: GenerateFlags) => {
+    refuseMoreThanOne(command, "prompt");
+    await generate(prompt, flags, surroundings);
+  });
+}
+
+function addInspect(program: Command, surroundings: Surroundings): void {
+  const command = program.command("inspect").argument("<model|picture.png>", "folder, Hub id, or picture");
+  command.description("print what a model consists of, or what a picture was made with");
+  const option = optionOf(command);
+  option("--variant <name>", 'take weights of a variant, such as "fp16"', word("--variant", "the name of a variant"));
+  option("--revision <name>", "branch, tag or commit of a Hub id", word("--revision", "a branch, tag or commit"));
+  option("--offline", "use downloaded models only, never the network");
+  option("--json", "print one JSON object");
+  command.action(async (target: string, flags: object) => {
+    refuseMoreThanOne(command, "model or picture");
+    await inspect(target, flags, surroundings);
+  });
+}
+
+/** Adds flags to a command; a flag where a value belongs is a forgotten value. */
+function optionOf(command: Command) {
+  command.allowExcessArguments(true);
+  return <T>(flags: string, description: string, read?: ValueReader<T>): void => {
+    if (read === undefined) {
+      command.option(flags, description);
+      return;
+    }
+    const name = flags.split(" ")[0] ?? flags;
+    command.option(flags, description, (text: string) => {
+      if (!flagsOf(command).includes(text)) return read(text);
+      throw new UsageError(`${name} needs a value, got the option ${text}`);
+    });
+  };
+}
+
+function refuseMoreThanOne(command: Command, what: string): void {
+  const { args } = command;
+  if (args.length <= 1) return;
+  throw new UsageError(`${command.name()} takes one ${what}, got ${args.length}: ${args.map((arg) => JSON.stringify(arg)).join(", ")}`, {
+    hint: `put the ${what} in quotes: halftone ${command.name()} "${args.join(" ")}"`,
+  });
+}

@@ -1,0 +1,90 @@
+/**
+ * Says in a line where a run is: phase, step, seconds per step, time left, memory. Pure: events and a clock in, text out.
+ */
+import type { PipelineEvent } from "../index.ts";
+import { bytesText, secondsText } from "./units.ts";
+
+/** What an event means for the terminal. */
+export interface ProgressLine {
+  readonly text: string;
+  /** Whether the line tells of something that has ended, so that it is worth keeping. */
+  readonly isMilestone: boolean;
+}
+
+/** Steps whose mean predicts the next. */
+const RECENT_STEPS = 5;
+
+/** Follows one run. */
+export class ProgressText {
+  readonly #residentBytes: () => number;
+  readonly #now: () => number;
+  #stepSeconds: number[] = [];
+  #step = 0;
+  #steps = 0;
+  #downloadStarted: { readonly ms: number; readonly bytes: number } | undefined;
+
+  /** `now` counts milliseconds. */
+  constructor(residentBytes: () => number, now: () => number) {
+    this.#residentBytes = residentBytes;
+    this.#now = now;
+  }
+
+  /** Returns the line for an event, or undefined if it has none. */
+  next(event: PipelineEvent): ProgressLine | undefined {
+    switch (event.type) {
+      case "download":
+        return { text: this.#download(event), isMilestone: event.receivedBytes === event.totalBytes };
+      case "load":
+        return { text: `load ${event.part} (${event.className}, ${bytesText(event.weightBytes)})`, isMilestone: true };
+      case "segment":
+        return { text: this.#segment(event), isMilestone: false };
+      case "step":
+        return { text: this.#afterStep(event), isMilestone: false };
+      case "phase": {
+        const { phase, seconds, peakResidentBytes } = event.report;
+        return { text: join([`${phase} done in ${secondsText(seconds)}`, memory("peak", peakResidentBytes)]), isMilestone: true };
+      }
+      case "warning":
+      case "image":
+      case "summary":
+        return undefined;
+      default:
+        return event satisfies never;
+    }
+  }
+
+  #download(event: Extract<PipelineEvent, { type: "download" }>): string {
+    const { file, overallReceivedBytes: received, overallTotalBytes: total } = event;
+    this.#downloadStarted ??= { ms: this.#now(), bytes: received };
+    const seconds = (this.#now() - this.#downloadStarted.ms) / 1000;
+    const rate = seconds > 0 ? (received - this.#downloadStarted.bytes) / seconds : 0;
+    const left = rate > 0 && received < total ? `${secondsText((total - received) / rate)} left` : undefined;
+    return join([`download ${file}  ${bytesText(received)} of ${bytesText(total)}`, rate > 0 ? `${bytesText(rate)}/s` : undefined, left]);
+  }
+
+  #segment({ phase, part, done, total }: Extract<PipelineEvent, { type: "segment" }>): string {
+    const where = phase === "denoise" && this.#steps > 0 ? `denoise ${this.#step}/${this.#steps}` : phase;
+    return join([where, `${part} ${done}/${total}`, ...this.#pace(), memory("memory", this.#residentBytes())]);
+  }
+
+  #afterStep({ step, steps, seconds }: Extract<PipelineEvent, { type: "step" }>): string {
+    this.#step = step;
+    this.#steps = steps;
+    this.#stepSeconds = [...this.#stepSeconds, seconds].slice(-RECENT_STEPS);
+    return join([`denoise ${step}/${steps}`, ...this.#pace(), memory("memory", this.#residentBytes())]);
+  }
+
+  #pace(): string[] {
+    if (this.#stepSeconds.length === 0 || this.#step === this.#steps) return [];
+    const mean = this.#stepSeconds.reduce((sum, seconds) => sum + seconds, 0) / this.#stepSeconds.length;
+    return [`${secondsText(mean)}/step`, `${secondsText(mean * (this.#steps - this.#step))} left`];
+  }
+}
+
+function memory(word: string, bytes: number | undefined): string | undefined {
+  return bytes === undefined ? undefined : `${word} ${bytesText(bytes)}`;
+}
+
+function join(parts: readonly (string | undefined)[]): string {
+  return parts.filter((part) => part !== undefined).join("  ");
+}

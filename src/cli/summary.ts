@@ -1,0 +1,44 @@
+/** What `halftone generate` says at its end: a line for people, an object for programs. */
+import type { GeneratedImage, PhaseReport, Recipe, RunReport } from "../index.ts";
+import { bytesText, secondsText } from "./units.ts";
+
+/** The object that --json prints. */
+export interface ResultJson {
+  readonly files: readonly string[];
+  readonly latentsFile?: string | undefined;
+  /** Decimal text, since a seed may exceed what a JSON number holds. */
+  readonly seed: string;
+  readonly seconds: number;
+  readonly phases: readonly PhaseReport[];
+  readonly peakResidentBytes: number | undefined;
+  /** Of the first picture; the others differ in imageIndex. */
+  readonly recipe: Recipe | undefined;
+  readonly warnings: readonly string[];
+}
+
+/** Makes the object that --json prints. */
+export function resultJson(
+  files: readonly string[],
+  latentsFile: string | undefined,
+  images: readonly GeneratedImage[],
+  report: RunReport,
+  warnings: readonly string[],
+): ResultJson {
+  const { seconds, phases, peakResidentBytes } = report;
+  return { files, latentsFile, seed: String(report.seed), seconds, phases, peakResidentBytes, recipe: images[0]?.recipe, warnings };
+}
+
+/** Makes the line that ends a run: files, size, seed, seconds per phase, peak memory. */
+export function summaryLine(files: readonly string[], images: readonly GeneratedImage[], report: RunReport): string {
+  const [first] = images;
+  const names = files.length === 1 ? files[0] : `${files[0]} to ${files.at(-1)}`;
+  const phases = report.phases.map((phase) => phaseText(phase, first?.recipe.steps ?? 0)).join(", ");
+  const peak = report.peakResidentBytes === undefined ? [] : [`peak ${bytesText(report.peakResidentBytes)}`];
+  return [names, `${first?.width}x${first?.height}`, `seed ${report.seed}`, phases, ...peak].join("  ");
+}
+
+function phaseText({ phase, seconds }: PhaseReport, steps: number): string {
+  const pace =
+    phase === "denoise" && steps > 0 ? ` (${steps} ${steps === 1 ? "step" : "steps"}, ${secondsText(seconds / steps)}/step)` : "";
+  return `${phase} ${secondsText(seconds)}${pace}`;
+}

@@ -1,0 +1,46 @@
+import { describe, expect, test } from "vitest";
+import { fixturePath } from "../../test/support/fixture.ts";
+import { demoModelFolder } from "./demo-node.ts";
+import { inspectModel } from "./inspect.ts";
+
+describe("inspectModel", () => {
+  test("reports the parts of a pipeline from headers", async () => {
+    const report = await inspectModel(demoModelFolder);
+    expect(report).toMatchObject({ model: "demo", revision: undefined, className: "PixArtSigmaPipeline" });
+    const parts = Object.fromEntries(report.parts.map((part) => [part.name, part]));
+    expect(Object.keys(parts).sort()).toEqual(["scheduler", "text_encoder", "tokenizer", "transformer", "vae"]);
+    expect(parts.transformer).toMatchObject({ library: "diffusers", className: "PixArtTransformer2DModel", isSupported: true });
+    // float16 throughout: two bytes a parameter.
+    expect(parts.transformer?.storedDTypes).toEqual({ float16: parts.transformer?.parameters });
+    expect(parts.transformer?.sizeBytes).toBe(2 * (parts.transformer?.parameters ?? 0));
+    expect(parts.tokenizer).toEqual({
+      name: "tokenizer",
+      library: "transformers",
+      className: "T5Tokenizer",
+      isSupported: undefined,
+      parameters: 0,
+      sizeBytes: 0,
+      storedDTypes: {},
+    });
+    expect(report.sizeBytes).toBe(report.parts.reduce((sum, part) => sum + part.sizeBytes, 0));
+  });
+
+  test("reports the folder of one part, shards and all", async () => {
+    const whole = await inspectModel(fixturePath("models/pixart-sigma"));
+    const sharded = await inspectModel(fixturePath("models/pixart-sharded"));
+    expect(whole).toMatchObject({ model: "pixart-sigma", className: "PixArtTransformer2DModel", parts: [{ name: "", isSupported: true }] });
+    expect(sharded.parts[0]?.parameters).toBeGreaterThan(0);
+    expect(await inspectModel(fixturePath("models/t5"))).toMatchObject({
+      className: "T5EncoderModel",
+      parts: [{ library: "transformers" }],
+    });
+  });
+
+  test.each([
+    ["models/nothing-here", /^model folder ".*nothing-here" does not exist$/],
+    ["pictures/rgba.png", /is a file, expected a folder in diffusers' layout$/],
+    ["pictures", /model_index\.json/],
+  ])("%s is refused", async (path, message) => {
+    await expect(inspectModel(fixturePath(path))).rejects.toThrow(message);
+  });
+});

@@ -1,0 +1,233 @@
+/** The real command with the embedded model, as a user runs it. */
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { decodePng, encodePng, readRecipe } from "../../src/image/png.ts";
+import { type CompiledPackage, compilePackage, startCommand, withoutRootsRights } from "../support/command-line.ts";
+import { fixturePath } from "../support/fixture.ts";
+
+const PROMPT = "a red apple on a blue background";
+const DEMO = fileURLToPath(new URL("../../models/demo", import.meta.url));
+
+let compiled: CompiledPackage;
+let folder: string;
+
+beforeAll(async () => {
+  compiled = await compilePackage();
+});
+afterAll(() => compiled.remove());
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "halftone-e2e-"));
+});
+afterEach(() => {
+  chmodSync(folder, 0o755);
+  rmSync(folder, { recursive: true });
+});
+
+const halftone = (args: readonly string[], options?: Parameters<typeof startCommand>[3]) =>
+  startCommand(compiled.dist, folder, args, options);
+const read = (name: string) => new Uint8Array(readFileSync(join(folder, name)));
+
+describe("halftone generate", () => {
+  test("makes the picture that was asked for", async () => {
+    const { code, stdout, stderr } = await halftone(["generate", PROMPT, "--seed", "42"]);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: "halftone-42.png\n" });
+    expect(stderr.split("\n").at(-2)).toMatch(
+      /^halftone-42\.png {2}128x128 {2}seed 42 {2}encode [\d.]+ s, denoise [\d.]+ s \(20 steps, [\d.]+ s\/step\), decode [\d.]+ s {2}peak \d+ MB$/,
+    );
+    expect(readdirSync(folder)).toEqual(["halftone-42.png"]);
+    const { width, data } = decodePng(read("halftone-42.png"));
+    const pixel = (x: number, y: number) =>
+      Array.from(data.subarray(3 * (y * width + x), 3 * (y * width + x) + 3)) as [number, number, number];
+    for (const [x, y] of [
+      [4, 4],
+      [123, 4],
+      [4, 123],
+      [123, 123],
+    ] as const) {
+      const [red, , blue] = pixel(x, y);
+      expect(blue, `background at ${x}, ${y}`).toBeGreaterThan(red + 60);
+    }
+    const [red, green, blue] = pixel(64, 72);
+    expect(red, "apple in the middle").toBeGreaterThan(Math.max(green, blue) + 60);
+  });
+
+  test("repeats a picture from its recipe, bit for bit", async () => {
+    const flags = ["--seed", "18446744073709551615", "--steps", "3", "--guidance-scale", "2.5", "--height", "64", "--width", "96"];
+    await halftone([
+      "generate",
+      "苹果 🍎",
+      "--negative-prompt",
+      "blurry",
+      "--dtype",
+      "float16",
+      ...flags,
+      "--images",
+      "2",
+      "--output",
+      "a.png",
+    ]);
+    expect(readdirSync(folder)).toEqual(["a-1.png", "a-2.png"]);
+    const { code, stderr } = await halftone(["generate", "--from", "a-2.png", "--output", "b.png"]);
+    expect(code).toBe(0);
+    expect(stderr).not.toContain("warning");
+    for (const index of [1, 2]) {
+      expect(decodePng(read(`b-${index}.png`))).toEqual(decodePng(read(`a-${index}.png`)));
+      expect(readRecipe(read(`b-${index}.png`))).toEqual(readRecipe(read(`a-${index}.png`)));
+    }
+    expect(readRecipe(read("a-2.png"))).toMatchObject({
+      prompt: "苹果 🍎",
+      seed: "18446744073709551615",
+      imageIndex: 1,
+      width: 96,
+      model: "demo",
+    });
+    expect(decodePng(read("a-1.png")).data).not.toEqual(decodePng(read("a-2.png")).data);
+  });
+
+  test("--json prints one object and --quiet nothing else", async () => {
+    const flags = ["--seed", "1", "--steps", "2", "--json", "--quiet", "--save-latents", "l.safetensors", "--no-metadata"];
+    const { code, stdout, stderr } = await halftone(["generate", PROMPT, ...flags]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const result = JSON.parse(stdout);
+    expect(result).toMatchObject({ files: ["halftone-1.png"], seed: "1", latentsFile: "l.safetensors", warnings: [] });
+    expect(result.phases.map(({ phase }: { phase: string }) => phase)).toEqual(["encode", "denoise", "decode"]);
+    expect(result.peakResidentBytes).toBeGreaterThan(10e6);
+    expect(result.recipe).toMatchObject({ prompt: PROMPT, steps: 2, scheduler: "DPMSolverMultistepScheduler" });
+    expect(readRecipe(read("halftone-1.png"))).toBeUndefined();
+    expect(readdirSync(folder)).toEqual(["halftone-1.png", "l.safetensors"]);
+  });
+
+  test.each([
+    [["--height", "100"], 2, "error: --height must be a multiple of 16, got 100\nhint:  the nearest that works is 96\n"],
+    [["--steps", "1001"], 2, "error: --steps must be at most 1000, the timesteps that the scheduler was trained with, got 1001\n"],
+    [["--model", "nope"], 1, 'error: model folder "nope" does not exist\nwhere: nope\n'],
+    [["--model", "file"], 1, 'error: model path "file" is a file, expected a folder in diffusers\' layout\nwhere: file\n'],
+    [["--model", "empty"], 1, 'error: model folder "empty" is empty\nwhere: empty\n'],
+  ])("%j ends with %i and leaves nothing", async (flags, expected, text) => {
+    writeFileSync(join(folder, "file"), "");
+    mkdirSync(join(folder, "empty"));
+    const { code, stdout, stderr } = await halftone(["generate", "x", ...flags]);
+    expect({ code, stdout }).toEqual({ code: expected, stdout: "" });
+    expect(stderr).toContain(text);
+    expect(readdirSync(folder)).toEqual(["empty", "file"]);
+  });
+
+  test("a recipe with another model's hash or version gives warnings", async () => {
+    await halftone(["generate", PROMPT, "--seed", "3", "--steps", "2", "--output", "a.png"]);
+    const recipe = readRecipe(read("a.png"));
+    if (recipe === undefined) throw new Error("no recipe");
+    writeFileSync(join(folder, "a.png"), encodePng(decodePng(read("a.png")), { ...recipe, modelHash: "00", version: "0.0.1" }));
+    const { code, stderr } = await halftone(["generate", "--from", "a.png", "--output", "b.png", "--quiet"]);
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/^warning: the recipe is of halftone 0\.0\.1, this is .*\nwarning: model demo has changed since: .*\n$/);
+  });
+});
+
+describe("halftone inspect", () => {
+  test("prints a model's parts", async () => {
+    const { code, stdout, stderr } = await halftone(["inspect", DEMO]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(/^model {2}demo\nclass {2}PixArtSigmaPipeline\n\npart +class +parameters +bytes {2}stored as\n/);
+    expect(stdout).toMatch(/\ntransformer +PixArtTransformer2DModel +[\d.]+ M +[\d.]+ MB {2}float16\n/);
+    expect(stdout).toMatch(/\ntotal +[\d.]+ M +[\d.]+ MB\n$/);
+    const { parts } = JSON.parse((await halftone(["inspect", DEMO, "--json"])).stdout);
+    expect(parts).toHaveLength(5);
+  });
+
+  test("prints a picture's recipe", async () => {
+    const { code, stdout } = await halftone(["inspect", fixturePath("pictures/recipe-ztxt.png")]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^prompt +a "red" apple\\n苹果 🍎 /);
+  });
+
+  test("does not mind a reader that leaves early", async () => {
+    const child = spawn(process.execPath, [join(compiled.dist, "cli", "main.js"), "inspect", DEMO], { stdio: ["ignore", "pipe", "pipe"] });
+    child.stdout.destroy();
+    let stderr = "";
+    child.stderr.on("data", (data) => {
+      stderr += data;
+    });
+    const code = await new Promise((resolve) => child.on("close", resolve));
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  });
+});
+
+describe("Ctrl-C", () => {
+  test("stops the run, leaves no file and keeps the old one", async () => {
+    writeFileSync(join(folder, "a.png"), "old");
+    let sent = false;
+    const { code, stdout, stderr } = await halftone(["generate", PROMPT, "--steps", "400", "--output", "a.png"], {
+      onError(text, child) {
+        if (sent || !text.includes("encode done")) return;
+        sent = true;
+        setTimeout(() => child.kill("SIGINT"), 200);
+      },
+    });
+    expect({ code, stdout }).toEqual({ code: 130, stdout: "" });
+    expect(stderr).toContain("stopping; Ctrl-C once more ends at once\ncancelled: nothing was written\n");
+    expect(readdirSync(folder)).toEqual(["a.png"]);
+    expect(readFileSync(join(folder, "a.png"), "utf8")).toBe("old");
+  });
+
+  test("a second one ends the process even while the thread is held", async () => {
+    const script = `
+      const { watchInterrupts } = await import(${JSON.stringify(join(compiled.dist, "cli", "interrupt.js"))});
+      const { writeSync } = await import("node:fs");
+      watchInterrupts(() => { writeSync(1, "held"); for (;;); });
+      setInterval(() => {}, 1000);
+      writeSync(1, "ready");`;
+    const child = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+    child.stdout.on("data", () => child.kill("SIGINT"));
+    const [code, signal] = await new Promise<[number | null, string | null]>((resolve) => child.on("close", (...end) => resolve(end)));
+    expect({ code, signal }).toEqual({ code: null, signal: "SIGINT" });
+  });
+});
+
+const canMount = process.getuid?.() === 0 && spawnSync("unshare", ["--mount", "true"]).status === 0;
+
+describe("a disk that refuses", () => {
+  test.skipIf(!canMount)("full: the picture is not left in part (skipped where no disk can be mounted)", async () => {
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=8k", "tmpfs", folder]);
+    try {
+      const { code, stdout, stderr } = await halftone(["generate", PROMPT, "--seed", "1", "--steps", "2", "--quiet"]);
+      expect({ code, stdout, stderr }).toEqual({
+        code: 1,
+        stdout: "",
+        stderr:
+          'error: the disk is full: "halftone-1.png" was not written\nwhere: halftone-1.png\nhint:  free some space or write to another disk\n',
+      });
+      expect(readdirSync(folder)).toEqual([]);
+    } finally {
+      execFileSync("umount", [folder]);
+    }
+  });
+
+  test("read-only: found out before the work (skipped where root's rights cannot be dropped)", async ({ skip }) => {
+    const before = withoutRootsRights(compiled.dist);
+    if (before === undefined) return skip("setpriv is missing or the compiled package is out of reach for other users");
+    chmodSync(folder, 0o555);
+    const { code, stdout, stderr } = await halftone(["generate", PROMPT, "--output", "a.png"], { before });
+    expect({ code, stdout, stderr }).toEqual({
+      code: 1,
+      stdout: "",
+      stderr: 'error: no permission to write "a.png"\nwhere: a.png\nhint:  look at the permissions of "."\n',
+    });
+  });
+
+  test("a model that may not be read is named (skipped where root's rights cannot be dropped)", async ({ skip }) => {
+    const before = withoutRootsRights(compiled.dist);
+    if (before === undefined) return skip("setpriv is missing or the compiled package is out of reach for other users");
+    mkdirSync(join(folder, "model"));
+    writeFileSync(join(folder, "model", "model_index.json"), "{}", { mode: 0o000 });
+    chmodSync(folder, 0o777);
+    const { code, stderr } = await halftone(["generate", PROMPT, "--model", "model", "--quiet"], { before });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(
+      /^error: no permission to read ".*model_index\.json"\nwhere: .*model_index\.json\nhint: {2}change its permissions/,
+    );
+  });
+});

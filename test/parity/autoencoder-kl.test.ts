@@ -9,7 +9,7 @@ import { openFixtureModel, runModel, withIntermediates } from "../support/model.
 import { TOLERANCES } from "../support/tolerances.ts";
 
 describe.each(["vae", "vae-16", "vae-no-attention"])("AutoencoderKL %s", async (name) => {
-  const cases = await readFixture(`models/${name}/io`);
+  const cases = readFixture(`models/${name}/io`);
 
   it.each(cases.filter(({ inputs }) => inputs.latents !== undefined))("$name", async (found) => {
     const { outputs } = await call(name, found, "latents");

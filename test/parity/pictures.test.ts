@@ -8,7 +8,7 @@ import { floatTensor } from "../../src/tensor/tensor.ts";
 import { difference } from "../support/compare.ts";
 import { type FixtureCase, type FixtureTensor, fixturePath, readFixture } from "../support/fixture.ts";
 
-const cases = await readFixture("pictures/pictures");
+const cases = readFixture("pictures/pictures");
 
 describe("pixels", () => {
   test.each(cases.filter(isOf("pixels")))("$name are those of VaeImageProcessor, exactly", ({ inputs, outputs }) => {

@@ -36,7 +36,7 @@ afterAll(() => {
 });
 
 describe("PixArtSigmaPipeline with random weights", async () => {
-  it.each(await readFixture("pipelines/io"))("$name", async (found) => {
+  it.each(readFixture("pipelines/io"))("$name", async (found) => {
     const meta = found.meta as unknown as CaseMeta;
     const { events, latents } = await generate(modelFolder(meta), found);
     for (const [step, got] of events.steps.entries()) {
@@ -51,7 +51,7 @@ describe("PixArtSigmaPipeline with random weights", async () => {
 });
 
 describe("the demo checkpoint", async () => {
-  it.each(await readFixture("demo/io"))("$name", async (found) => {
+  it.each(readFixture("demo/io"))("$name", async (found) => {
     const meta = found.meta as unknown as CaseMeta;
     const { events, latents } = await generate(demo, found);
     expectClose(latents.data, wanted(found, "final_latents"), tolerance(meta), "final latents");

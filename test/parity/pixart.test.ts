@@ -13,7 +13,7 @@ import { TOLERANCES } from "../support/tolerances.ts";
 const MODELS = ["pixart-sigma", "pixart-64", "pixart-alpha", "pixart-rounding", "pixart-bfloat16", "pixart-sharded"];
 
 describe.each(MODELS)("PixArtTransformer2DModel %s", async (name) => {
-  const cases = await readFixture(`models/${name}/io`);
+  const cases = readFixture(`models/${name}/io`);
   it.each(cases)("$name", async (found) => {
     const outputs = await predict(name, found);
     expectClose(outputs.sample as Float32Array, wanted(found, "sample"), TOLERANCES.modelRelativeRms, "sample");
@@ -26,7 +26,7 @@ describe.each(MODELS)("PixArtTransformer2DModel %s", async (name) => {
 });
 
 it("gives the same numbers whole and streamed segment by segment", async () => {
-  const [found] = (await readFixture("models/pixart-sigma/io")) as [FixtureCase];
+  const [found] = readFixture("models/pixart-sigma/io") as [FixtureCase];
   const whole = await predict("pixart-sigma", found, { hold: "resident", segmentsPerProgram: 99 });
   const streamed = await predict("pixart-sigma", found, { hold: "streamed", segmentsPerProgram: 1 });
   const pairs = await predict("pixart-sigma", found, { hold: "resident", segmentsPerProgram: 2 });
@@ -76,7 +76,7 @@ function input(found: FixtureCase, name: string): FixtureTensor {
 }
 
 describe("embeddings", async () => {
-  it.each(await readFixture("models/layers/position-embedding/io"))("position $name", (found) => {
+  it.each(readFixture("models/layers/position-embedding/io"))("position $name", (found) => {
     const meta = found.meta as unknown as PositionCase;
     const [output] = Object.values(found.outputs) as [FixtureTensor];
     const got = sinCosPositionEmbedding(meta.embedDim, {
@@ -88,7 +88,7 @@ describe("embeddings", async () => {
     expectClose(got.data, output.values, 1e-7, "position embedding");
   });
 
-  it.each(await readFixture("models/layers/timesteps/io"))("timesteps $name", (found) => {
+  it.each(readFixture("models/layers/timesteps/io"))("timesteps $name", (found) => {
     const [input] = Object.values(found.inputs) as [FixtureTensor];
     const [output] = Object.values(found.outputs) as [FixtureTensor];
     const got = timestepEmbedding(input.integers.length > 0 ? input.integers : Array.from(input.values), output.shape[1] as number);

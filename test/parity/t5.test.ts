@@ -12,7 +12,7 @@ import { TOLERANCES } from "../support/tolerances.ts";
 const MODELS = ["t5", "t5-relu", "t5-rounding", "t5-float16", "t5-bfloat16"];
 
 describe.each(MODELS)("T5EncoderModel %s", async (name) => {
-  const cases = await readFixture(`models/${name}/io`);
+  const cases = readFixture(`models/${name}/io`);
   it.each(cases)("$name", async (found) => {
     const outputs = await encode(name, found);
     expectClose(outputs.hidden as Float32Array, values(found, "last_hidden_state"), TOLERANCES.modelRelativeRms, "last_hidden_state");
@@ -26,14 +26,14 @@ describe.each(MODELS)("T5EncoderModel %s", async (name) => {
 });
 
 it("gives the same numbers whole and streamed segment by segment", async () => {
-  const [found] = (await readFixture("models/t5/io")) as [FixtureCase];
+  const [found] = readFixture("models/t5/io") as [FixtureCase];
   const whole = await encode("t5", found, { hold: "resident", segmentsPerProgram: 99 });
   const streamed = await encode("t5", found, { hold: "streamed", segmentsPerProgram: 1 });
   expect(streamed.hidden).toEqual(whole.hidden);
 });
 
 describe("relative position buckets", async () => {
-  const cases = (await readFixture("models/layers/t5-relative-bias/io")).filter(({ outputs }) => outputs.bucket !== undefined);
+  const cases = readFixture("models/layers/t5-relative-bias/io").filter(({ outputs }) => outputs.bucket !== undefined);
   it.each(cases)("$name", (found) => {
     const { numBuckets, maxDistance } = found.meta as unknown as { numBuckets: number; maxDistance: number };
     const positions = found.inputs.relative_position?.integers as number[];

@@ -32,7 +32,7 @@ async function isPicture(target: string): Promise<boolean> {
 }
 
 /** A recipe, one field a line. */
-export function recipeReport(recipe: Recipe): string {
+function recipeReport(recipe: Recipe): string {
   const qtypes = Object.entries(recipe.qtypes).map(([part, qtype]) => `${part}=${qtype}`);
   const rows: (readonly [string, string])[] = [
     ["prompt", recipe.prompt],
@@ -56,7 +56,7 @@ export function recipeReport(recipe: Recipe): string {
 }
 
 /** A model's parts in aligned columns. */
-export function modelReport(report: ModelReport): string {
+function modelReport(report: ModelReport): string {
   const head = table([
     ["model", report.model],
     ["class", report.className],

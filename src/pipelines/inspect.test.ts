@@ -1,4 +1,8 @@
-import { describe, expect, test } from "vitest";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, test, vi } from "vitest";
+import { FakeHub } from "../../test/support/fake-hub.ts";
 import { fixturePath } from "../../test/support/fixture.ts";
 import { demoModelFolder } from "./demo-node.ts";
 import { inspectModel } from "./inspect.ts";
@@ -34,6 +38,34 @@ describe("inspectModel", () => {
       className: "T5EncoderModel",
       parts: [{ library: "transformers" }],
     });
+  });
+
+  test("looks into a model on the Hub by range, and keeps nothing", async () => {
+    const weights = readFileSync(fixturePath("models/pixart-sigma/diffusion_pytorch_model.safetensors"));
+    const files = {
+      "config.json": readFileSync(fixturePath("models/pixart-sigma/config.json")),
+      "diffusion_pytorch_model.safetensors": weights,
+    };
+    const commit = "0123456789".repeat(4);
+    const hub = await new FakeHub({ "maker/model": { commits: { [commit]: files }, refs: { main: commit } } }).listen();
+    const cacheDir = mkdtempSync(join(tmpdir(), "halftone-inspect-"));
+    vi.stubEnv("HF_ENDPOINT", hub.endpoint);
+    vi.stubEnv("HF_HUB_OFFLINE", "0");
+    try {
+      const report = await inspectModel("maker/model", { cacheDir });
+      const local = await inspectModel(fixturePath("models/pixart-sigma"));
+      expect(report).toEqual({ ...local, model: "maker/model", revision: commit });
+      const ranges = hub.seen.filter(({ host }) => host === "storage").map(({ headers }) => headers.range);
+      const asked = ranges
+        .map((range) => /^bytes=(\d+)-(\d+)$/.exec(range ?? ""))
+        .map((match) => Number(match?.[2]) - Number(match?.[1]) + 1);
+      expect(asked.reduce((sum, bytes) => sum + bytes, 0)).toBeLessThan(weights.length / 10);
+      expect(readdirSync(cacheDir)).toEqual([]);
+    } finally {
+      vi.unstubAllEnvs();
+      await hub.close();
+      rmSync(cacheDir, { recursive: true });
+    }
   });
 
   test.each([

@@ -39,6 +39,11 @@ export interface PipelineOptions extends LoadOptions {
   vae?: DiffusionModel | null | undefined;
 }
 
+/** Where the model is and how it was asked for. */
+interface OpenedModel extends LocatedModel {
+  readonly variant: string | undefined;
+}
+
 /** What generate() returns. */
 export interface GenerateResult {
   readonly images: readonly GeneratedImage[];
@@ -49,13 +54,13 @@ export interface GenerateResult {
 export class DiffusionPipeline {
   readonly #class: PipelineClass;
   readonly #parts: PipelineParts;
-  readonly #located: LocatedModel;
+  readonly #located: OpenedModel;
   readonly #queue = new Queue();
   /** Parts that this pipeline opened, and therefore closes. */
   readonly #own: readonly DiffusionModel[];
   #disposed = false;
 
-  private constructor(pipelineClass: PipelineClass, parts: PipelineParts, located: LocatedModel, own: readonly DiffusionModel[]) {
+  private constructor(pipelineClass: PipelineClass, parts: PipelineParts, located: OpenedModel, own: readonly DiffusionModel[]) {
     this.#own = own;
     this.#class = pipelineClass;
     this.#parts = parts;
@@ -71,7 +76,8 @@ export class DiffusionPipeline {
   static async fromPretrained(idOrFolder: string, options: PipelineOptions = {}): Promise<DiffusionPipeline> {
     const dtype = checkDtype(options.dtype);
     const given = givenModels(options);
-    const located = await locateModel(idOrFolder, options, options.onEvent, (component) => !given.has(component));
+    const found = await locateModel(idOrFolder, options, options.onEvent, (component) => !given.has(component));
+    const located = { ...found, variant: options.variant };
     const index = await readModelIndex(located.folder, { signal: options.signal });
     const pipelineClass = findPipelineClass(index.className, `${located.folder.name}/model_index.json`);
     const models = new Map<string, DiffusionModel | null>(given);
@@ -186,6 +192,7 @@ export class DiffusionPipeline {
       images: request.numImagesPerPrompt,
       model: this.#located.label,
       revision: this.#located.revision,
+      variant: this.#located.variant,
       modelHash: await fingerprint(present, [scheduler.className, scheduler.config]),
       pipeline: this.#class.className,
       scheduler: scheduler.className,

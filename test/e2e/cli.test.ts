@@ -1,6 +1,6 @@
 /** The real command with the embedded model, as a user runs it. */
 import { execFileSync, spawn, spawnSync } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -86,6 +86,21 @@ describe("halftone generate", () => {
       model: "demo",
     });
     expect(decodePng(read("a-1.png")).data).not.toEqual(decodePng(read("a-2.png")).data);
+  });
+
+  test("repeats the variant of a model", async () => {
+    mkdirSync(join(folder, "model", "transformer"), { recursive: true });
+    const parts = ["model_index.json", "scheduler", "text_encoder", "tokenizer", "vae", "transformer/config.json"];
+    for (const part of parts) symlinkSync(join(DEMO, part), join(folder, "model", part));
+    const weights = "transformer/diffusion_pytorch_model";
+    symlinkSync(join(DEMO, `${weights}.safetensors`), join(folder, "model", `${weights}.fp16.safetensors`));
+    const flags = ["--model", "model", "--variant", "fp16", "--steps", "2", "--seed", "5", "--output", "a.png"];
+    expect(await halftone(["generate", PROMPT, ...flags])).toMatchObject({ code: 0 });
+    expect(readRecipe(read("a.png"))).toMatchObject({ model: "model", variant: "fp16" });
+    expect(await halftone(["generate", "--from", "a.png", "--output", "b.png", "--quiet"])).toMatchObject({ code: 0, stderr: "" });
+    expect(read("b.png")).toEqual(read("a.png"));
+    expect((await halftone(["inspect", "model", "--variant", "fp16"])).stdout).toContain("PixArtTransformer2DModel");
+    expect((await halftone(["inspect", "model"])).stderr).toContain('transformer has no plain weights, only "fp16"');
   });
 
   test("--json prints one object and --quiet nothing else", async () => {

@@ -4,6 +4,8 @@
  * Graph optimization and pre-packing are off: both would store widened copies of the weights, and the graphs are written in fused operators
  * to begin with. Measured in docs/architecture.md.
  */
+// Must stay the first import.
+import "./no-telemetry-node.ts";
 import path from "node:path";
 import ort from "onnxruntime-node";
 import type { StoredTensor } from "../checkpoint/stored-tensor.ts";

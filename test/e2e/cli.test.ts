@@ -116,6 +116,12 @@ describe("halftone generate", () => {
     expect(readdirSync(folder)).toEqual(["halftone-1.png", "l.safetensors"]);
   });
 
+  test("writes the picture and nothing else, not at home and not among temporary files", async () => {
+    const env = { PATH: process.env.PATH, HOME: folder, TMPDIR: folder };
+    expect(await halftone(["generate", PROMPT, "--steps", "2", "--output", "a.png"], { env })).toMatchObject({ code: 0 });
+    expect(readdirSync(folder)).toEqual(["a.png"]);
+  });
+
   test.each([
     [["--height", "100"], 2, "error: --height must be a multiple of 16, got 100\nhint:  the nearest that works is 96\n"],
     [["--steps", "1001"], 2, "error: --steps must be at most 1000, the timesteps that the scheduler was trained with, got 1001\n"],

@@ -45,10 +45,10 @@ export function startCommand(
   dist: string,
   folder: string,
   args: readonly string[],
-  options: { before?: readonly string[]; onError?: (text: string, child: ChildProcess) => void } = {},
+  options: { before?: readonly string[]; env?: NodeJS.ProcessEnv; onError?: (text: string, child: ChildProcess) => void } = {},
 ): Promise<Finished> {
   const [program = process.execPath, ...rest] = [...(options.before ?? []), process.execPath, join(dist, "cli", "main.js"), ...args];
-  const child = spawn(program, rest, { cwd: folder, stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, CI: "1", NO_COLOR: "1" } });
+  const child = spawn(program, rest, { cwd: folder, stdio: ["ignore", "pipe", "pipe"], env: options.env ?? process.env });
   let stdout = "";
   let stderr = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => {

@@ -101,7 +101,7 @@ test("offline the error names what is missing", async () => {
   const nothing = await failureFrom(bench.resolve({ offline: true }));
   expect(nothing).toBeInstanceOf(DownloadError);
   expect(nothing.message).toBe(`${ID} at revision "main" is not in the cache`);
-  expect(nothing.hint).toBe("fetch it once with a network and without HF_HUB_OFFLINE");
+  expect(nothing.hint).toBe("fetch it once with a network, without --offline (localFilesOnly) or HF_HUB_OFFLINE");
 
   const { folder } = await bench.resolve();
   await rm(join(folder, WEIGHTS));

@@ -35,7 +35,7 @@ export async function resolveFromCache(session: Session): Promise<ResolvedModel>
   return resolved(session, commit);
 }
 
-const ONLINE = "fetch it once with a network and without HF_HUB_OFFLINE";
+const ONLINE = "fetch it once with a network, without --offline (localFilesOnly) or HF_HUB_OFFLINE";
 
 async function findMissing(session: Session, commit: string, here: readonly string[]): Promise<string[]> {
   const { cached } = session;

@@ -6,7 +6,7 @@
 import type { Folder } from "../checkpoint/byte-source.ts";
 import { readJson } from "../checkpoint/json.ts";
 import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
-import { openWeights, presentVariant, type WeightStore } from "../checkpoint/weight-store.ts";
+import { openWeights, type WeightStore } from "../checkpoint/weight-store.ts";
 import { Weights } from "../checkpoint/weights.ts";
 import { CheckpointError } from "../errors.ts";
 import { buildGraphs } from "../graph/segment.ts";
@@ -75,7 +75,7 @@ export class DiffusionModel {
     const className = options.className ?? classNameOf(config, part, configPath);
     const modelClass = findModelClass(className, part, configPath);
     const baseNames = [WEIGHTS_NAME[modelClass.library]];
-    const store = await openWeights(folder, "", { baseNames, variant: presentVariant(await folder.list(), variant), signal });
+    const store = await openWeights(folder, "", { baseNames, variant, signal });
     try {
       const weights = Weights.of({ component: part, name: store.name, tensors: store.tensors });
       for (const graph of modelClass.probe(weights, config, dtype, configPath)) buildGraphs(graph, graph.segments.length);

@@ -8,6 +8,7 @@ import type { Folder } from "../checkpoint/byte-source.ts";
 import { subfolder } from "../checkpoint/folder.ts";
 import { readJson } from "../checkpoint/json.ts";
 import { readModelIndex } from "../checkpoint/model-index.ts";
+import { listVariants, presentVariant } from "../checkpoint/weight-store.ts";
 import { CheckpointError, UsageError } from "../errors.ts";
 import { type LocatedModel, locateModel } from "../hub/locate-node.ts";
 import type { GeneratedImage } from "../image/image.ts";
@@ -83,8 +84,9 @@ export class DiffusionPipeline {
     const models = new Map<string, DiffusionModel | null>(given);
     const own: DiffusionModel[] = [];
     try {
-      for (const part of pipelineClass.models) {
-        if (given.has(part)) continue;
+      const wanted = pipelineClass.models.filter((part) => !given.has(part));
+      await checkVariant(located.folder, wanted, options.variant);
+      for (const part of wanted) {
         const opened = await openPart(located.folder, part, index.components[part], dtype, options);
         own.push(opened);
         models.set(part, opened);
@@ -221,8 +223,21 @@ async function openPart(folder: Folder, part: string, entry: Components[string] 
     throw new CheckpointError(`the model has no ${part}`, { where: `${folder.name}/model_index.json`, hint: `bring one: { ${part}: … }` });
   }
   const inside = subfolder(folder, part);
-  const { variant, signal } = options;
-  return DiffusionModel.open(inside, { part, className: entry.className, dtype, variant, signal });
+  const variant = presentVariant(await inside.list(), options.variant);
+  return DiffusionModel.open(inside, { part, className: entry.className, dtype, variant, signal: options.signal });
+}
+
+/** A part without the wanted variant gives its plain weights, but a variant that no part has is a mistake. */
+async function checkVariant(folder: Folder, parts: readonly string[], variant: string | undefined): Promise<void> {
+  if (variant === undefined || parts.length === 0) return;
+  const there = new Set<string | undefined>();
+  for (const part of parts) for (const found of listVariants(await subfolder(folder, part).list())) there.add(found);
+  if (there.has(variant)) return;
+  const names = [...there].filter((name) => name !== undefined);
+  throw new CheckpointError(`no part of the model has weights of variant ${JSON.stringify(variant)}`, {
+    where: folder.name,
+    hint: names.length === 0 ? "leave the variant out" : `the variants there are ${names.join(", ")}`,
+  });
 }
 
 async function openTokenizers(folder: Folder, pipelineClass: PipelineClass, components: Components): Promise<Map<string, Tokenizer>> {

@@ -31,6 +31,7 @@ export async function* run(
   const phases: PhaseReport[] = [];
   const size = pipeline.workSize(parts, request);
   checkMemory(pipeline, parts, request, size);
+  rehearse(parts, request);
   const generator = new TorchGenerator(request.seed);
 
   const conditioning = yield* measured("encode", phases, collectWarnings(pipeline.encode(parts, request), warnings));
@@ -67,6 +68,16 @@ function checkMemory(pipeline: PipelineClass, parts: PipelineParts, request: Req
       `and this machine has ${gigabytes(there)}`,
     { hint: "ask for a smaller size or fewer pictures at a time" },
   );
+}
+
+/** Takes all steps on a single number: a schedule that the scheduler refuses halfway is refused before the prompt is encoded. */
+function rehearse(parts: PipelineParts, request: Request): void {
+  const sampling = parts.scheduler.start(request.numInferenceSteps);
+  const one = Float32Array.of(1);
+  for (const index of sampling.timesteps.keys()) {
+    sampling.scaleModelInput(one, index);
+    sampling.step(one, index, one, () => one);
+  }
 }
 
 /** The noise that a picture begins as, in the pipeline's dtype, or the caller's own; scaled to the scheduler's first level later. */

@@ -163,6 +163,15 @@ describe("a pipeline", () => {
     expect(error.message).toMatch(/^1 x 65536 x 65536 pixels take at least [\d.]+ GB of memory, and this machine has [\d.]+ GB$/);
   });
 
+  it("refuses a schedule that divides by zero, before it encodes", async () => {
+    const seen: string[] = [];
+    const error = await failure(async () => {
+      for await (const event of pipeline.stream("a fox", { ...quick, numInferenceSteps: 1000 })) seen.push(event.type);
+    });
+    expect(error).toBeInstanceOf(UsageError);
+    expect(seen).toEqual([]);
+  });
+
   it("refuses prompts in a list", async () => {
     const error = await failure(() => pipeline.generate(["a fox"] as unknown as string));
     expect(error.message).toBe("the prompt must be a string, got a list");
@@ -185,6 +194,11 @@ describe("opening", () => {
     expect(error.message).toBe("the text_encoder gives vectors of 32 numbers, but the transformer expects 256");
     await pipeline.dispose();
     await transformer.dispose();
+  });
+
+  it("refuses a variant that no part has, and lists those there are", async () => {
+    const error = await failure(() => DiffusionPipeline.fromPretrained(tiny, { variant: "nope" }));
+    expect([error.message, error.hint]).toEqual(['no part of the model has weights of variant "nope"', "leave the variant out"]);
   });
 
   it("fails after dispose()", async () => {

@@ -1,0 +1,190 @@
+"""Trains the transformer and the T5 text encoder together on the kept latents: noise prediction, linear betas of 0.0001 to 0.02.
+
+Loss weighted by min-SNR-5; timesteps 60 % logit-normal, 40 % uniform; 10 % empty captions for guidance. The rate is constant
+until --decay of the steps and then falls linearly to 2 %; resumed with other --steps, the schedule follows.
+
+usage: python train/transformer.py [--steps N] [--warm-start models/demo]
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy
+import torch
+from diffusers import PixArtTransformer2DModel
+from transformers import T5Config, T5EncoderModel, T5Tokenizer
+
+import dataset
+import sample
+from state import FOLDER, Average, Run, prepare, set_rate, split_decay
+
+SHARES = {"centre": 0.56, "size": 0.12, "side": 0.12, "pair": 0.20}
+
+
+def new_models(vocabulary, heads, blocks):
+    text_encoder = T5EncoderModel(
+        T5Config(
+            vocab_size=vocabulary,
+            d_model=256,
+            d_kv=64,
+            d_ff=512,
+            num_layers=2,
+            num_heads=4,
+            dropout_rate=0.0,
+            feed_forward_proj="gated-gelu",
+            use_cache=False,
+        )
+    )
+    transformer = PixArtTransformer2DModel(
+        num_attention_heads=heads,
+        attention_head_dim=64,
+        in_channels=4,
+        out_channels=8,  # noise, and a variance that no sampler of ours reads
+        num_layers=blocks,
+        cross_attention_dim=64 * heads,
+        caption_channels=256,
+        sample_size=16,
+        patch_size=2,
+        interpolation_scale=1,
+        use_additional_conditions=False,
+    )
+    torch.nn.init.zeros_(transformer.proj_out.weight)
+    torch.nn.init.zeros_(transformer.proj_out.bias)
+    for block in transformer.transformer_blocks:
+        torch.nn.init.normal_(block.scale_shift_table, std=0.02)
+        with torch.no_grad():
+            block.scale_shift_table[[2, 5]] = 0.5  # the gates of attention and feed-forward
+    torch.nn.init.normal_(transformer.adaln_single.linear.weight, std=0.01)
+    return text_encoder, transformer
+
+
+def warm_models(folder, tokenizer):
+    """The models of a finished checkpoint; each new piece starts at the mean of what the old tokenizer makes of its text."""
+    text_encoder = T5EncoderModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
+    transformer = PixArtTransformer2DModel.from_pretrained(folder / "transformer").float()
+    old = T5Tokenizer.from_pretrained(folder / "tokenizer")
+    before = text_encoder.shared.weight.detach().clone()
+    text_encoder.resize_token_embeddings(len(tokenizer))
+    with torch.no_grad():
+        for index, piece in enumerate(tokenizer.convert_ids_to_tokens(range(len(tokenizer)))):
+            same = old.convert_tokens_to_ids(piece)
+            parts = [same] if same != old.unk_token_id or piece == "<unk>" else old(piece.replace("▁", " "), add_special_tokens=False).input_ids
+            if parts:
+                text_encoder.shared.weight[index] = before[parts].mean(0)
+    return text_encoder, transformer
+
+
+class Batches:
+    """Draws latents of all kinds in their shares, each with one of its captions or the empty one."""
+
+    def __init__(self, tokenizer, generator):
+        data = torch.load(FOLDER / "latents.pt", weights_only=False)
+        self.latents, self.captions, self.kinds = data["latents"], data["captions"], {k: numpy.array(v) for k, v in data["kinds"].items()}
+        texts = sorted({caption for captions in self.captions for caption in captions} | {""})
+        ids = tokenizer(texts).input_ids
+        self.index = {text: index for index, text in enumerate(texts)}
+        self.ids, self.generator = ids, generator
+
+    def draw(self, size):
+        kinds = self.generator.choice(list(SHARES), size, p=list(SHARES.values()))
+        chosen = [int(self.generator.choice(self.kinds[kind])) for kind in kinds]
+        texts = ["" if self.generator.random() < 0.1 else self.captions[i][self.generator.integers(len(self.captions[i]))] for i in chosen]
+        ids = [self.ids[self.index[text]] for text in texts]
+        longest = max(len(row) for row in ids)
+        tokens = torch.tensor([row + [0] * (longest - len(row)) for row in ids])
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids])
+        return self.latents[chosen].float(), tokens, mask
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=20000)
+    parser.add_argument("--decay", type=float, default=0.5, help="share of the steps after which the rate falls")
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--blocks", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--report", type=int, default=400)
+    parser.add_argument("--warm-start", type=Path)
+    args = parser.parse_args()
+    prepare(args.threads, args.seed)
+    tokenizer = T5Tokenizer.from_pretrained(FOLDER / "tokenizer")
+    models = warm_models(args.warm_start, tokenizer) if args.warm_start else new_models(len(tokenizer), args.heads, args.blocks)
+    text_encoder, transformer = (model.train() for model in models)
+    trained = [p for model in models for p in model.parameters()]
+    optimizer = torch.optim.AdamW(split_decay(models, 0.01), lr=args.rate, betas=(0.9, 0.98), fused=True)
+    average = Average(trained, 0.999)
+    generator = numpy.random.default_rng(args.seed)
+    parts = {"text_encoder": text_encoder, "transformer": transformer, "optimizer": optimizer, "average": average}
+    run = Run("transformer", args.steps, parts, generator)
+    batches = Batches(tokenizer, generator)
+    alphas = torch.cumprod(1 - torch.linspace(0.0001, 0.02, 1000, dtype=torch.float64), 0).float()
+    prompts = report_prompts()
+
+    def one_step(step):
+        done = step / args.steps
+        falling = 1 if done < args.decay else 0.02 + 0.98 * (1 - done) / (1 - args.decay)
+        set_rate(optimizer, args.rate * min(1, (step + 1) / 100) * falling)
+        latents, tokens, mask = batches.draw(args.batch)
+        normal = (torch.sigmoid(torch.randn(args.batch)) * 1000).long().clamp(max=999)
+        times = torch.where(torch.rand(args.batch) < 0.6, normal, torch.randint(0, 1000, (args.batch,)))
+        alpha = alphas[times][:, None, None, None]
+        noise = torch.randn_like(latents)
+        noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+        with torch.autocast("cpu", torch.bfloat16):
+            states = text_encoder(tokens, attention_mask=mask).last_hidden_state
+            conditions = {"resolution": None, "aspect_ratio": None}
+            got = transformer(
+                noisy, encoder_hidden_states=states, encoder_attention_mask=mask, timestep=times, added_cond_kwargs=conditions
+            ).sample
+        snr = alpha / (1 - alpha)
+        loss = ((got[:, :4].float() - noise).square() * (snr.clamp(max=5) / snr)).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        average.update()
+        return loss.item()
+
+    @torch.no_grad()
+    def report(step):
+        """A grid of held-out prompts with the average weights, which are saved as well."""
+        kept = torch.get_rng_state()
+        average.swap()
+        for name, model in (("text_encoder", text_encoder), ("transformer", transformer)):
+            model.save_pretrained(FOLDER / name)
+        with torch.autocast("cpu", torch.bfloat16):
+            pictures = sample.generate(sample.pipeline_of(text_encoder, transformer, sample.newest_vae()), prompts)
+        dataset.grid(pictures, 12, FOLDER / f"transformer-{step:06d}.png")
+        average.swap()
+        torch.set_rng_state(kept)
+        text_encoder.train(), transformer.train()
+        run.log(f"grid of step {step}")
+
+    run.train(one_step, report, every=args.report)
+
+
+def report_prompts():
+    """36 held-out combinations and 12 compositions."""
+    chosen = dataset.HELD_OUT[::3][:36]
+    prompts = [dataset.captions(dataset.centred("centre", subject, colour, dataset.CENTRE))[0] for subject, colour in chosen]
+    return prompts + [
+        "a cat and a dog on a blue background",
+        "a red apple and a cup of coffee on a pink background",
+        "a bicycle to the left of a tree on a white background",
+        "a bee to the right of a sunflower on a sky blue background",
+        "a penguin and a rocket on a black background",
+        "lion, elephant, green background",
+        "a big bicycle on a white background",
+        "a small bicycle on a white background",
+        "a big violin on a teal background",
+        "a small guitar on a yellow background",
+        "a fox on the left on a purple background",
+        "a key on the right on a brown background",
+    ]
+
+
+if __name__ == "__main__":
+    main()

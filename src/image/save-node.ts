@@ -5,6 +5,7 @@ import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { access, open, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { systemCode, writeFailure } from "../checkpoint/write-failure-node.ts";
 import { FileError } from "../errors.ts";
 
 /**
@@ -64,37 +65,8 @@ async function statIfPresent(path: string) {
   try {
     return await stat(path);
   } catch (cause) {
-    const code = codeOf(cause);
+    const code = systemCode(cause);
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;
     throw writeFailure(path, cause);
   }
-}
-
-function writeFailure(path: string, cause: unknown): FileError {
-  const folder = dirname(path);
-  switch (codeOf(cause)) {
-    case "ENOSPC":
-    case "EDQUOT":
-      return new FileError(`the disk is full: "${path}" was not written`, {
-        where: path,
-        hint: "free some space or write to another disk",
-        cause,
-      });
-    case "EACCES":
-    case "EPERM":
-      return new FileError(`no permission to write "${path}"`, { where: path, hint: `look at the permissions of "${folder}"`, cause });
-    case "EROFS":
-      return new FileError(`"${folder}" is on a read-only disk`, { where: path, cause });
-    case "ENOENT":
-    case "ENOTDIR":
-      return new FileError(`folder "${folder}" does not exist`, { where: path, hint: "make the folder first", cause });
-    case "ENAMETOOLONG":
-      return new FileError(`the file name "${path.slice(0, 60)}…" is longer than the disk allows`, { cause });
-    default:
-      return new FileError(`"${path}" cannot be written (${codeOf(cause) ?? String(cause)})`, { where: path, cause });
-  }
-}
-
-function codeOf(cause: unknown): string | undefined {
-  return cause instanceof Error && "code" in cause ? String(cause.code) : undefined;
 }

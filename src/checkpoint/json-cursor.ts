@@ -40,6 +40,11 @@ export class JsonCursor {
     this.#words = options.pythonNumbers ? PYTHON_WORDS : WORDS;
   }
 
+  /** Index of the next character to be read. */
+  get position(): number {
+    return this.#at;
+  }
+
   /** Takes an object of at most 100,000 members; `member` has to take each value. Two equal keys are a fault. */
   object(member: (key: string) => void): void {
     const keys = new Set<string>();

@@ -12,12 +12,13 @@ export {
 } from "./errors.ts";
 export type { GeneratedImage } from "./image/image.ts";
 export { readRecipe } from "./image/png.ts";
-export type { Recipe } from "./image/recipe.ts";
+export type { QuantizationRequest, Recipe } from "./image/recipe.ts";
 export { checkWritableFile } from "./image/save-node.ts";
 export { demoModelFolder } from "./pipelines/demo-node.ts";
 export { DiffusionModel, type ModelOptions } from "./pipelines/diffusion-model.ts";
 export type {
   DownloadEvent,
+  FreezeEvent,
   ImageEvent,
   LoadEvent,
   Phase,
@@ -34,6 +35,8 @@ export { inspectModel, type ModelReport, type PartReport } from "./pipelines/ins
 export { saveLatents } from "./pipelines/latents-node.ts";
 export type { GenerateOptions, LoadOptions } from "./pipelines/options.ts";
 export { DiffusionPipeline, type GenerateResult, type PipelineOptions } from "./pipelines/pipeline.ts";
+export { freeze, type QuantizeOptions, quantize } from "./pipelines/quantization.ts";
+export { type QType, qfloat8, qfloat8_e4m3fn, qfloat8_e4m3fnuz, qfloat8_e5m2, qint2, qint4, qint8 } from "./quant/qtype.ts";
 export type { ComputeDType } from "./tensor/dtype.ts";
 export type { FloatTensor } from "./tensor/tensor.ts";
 export { version } from "./version.ts";

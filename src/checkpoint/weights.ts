@@ -14,6 +14,10 @@ export interface WeightTable {
   /** The file or index that lists the tensors, for messages. */
   readonly name: string;
   readonly tensors: ReadonlyMap<string, StoredTensor>;
+  /** Names of qtypes by the full name of the module whose weight is quantized. */
+  readonly qtypes?: ReadonlyMap<string, string> | undefined;
+  /** Quantized modules that have a scale of 0: a row of zeros, whose codes may be anything. */
+  readonly zeroScales?: ReadonlySet<string> | undefined;
 }
 
 /** A place in a checkpoint's tree of names. */
@@ -41,6 +45,16 @@ export class Weights {
   /** The names walked so far, joined with dots; empty at the root. */
   get path(): string {
     return this.#prefix.slice(0, -1);
+  }
+
+  /** The qtype of this place's weight, by name, or undefined if it is stored as it is. */
+  get qtype(): string | undefined {
+    return this.#table.qtypes?.get(this.path);
+  }
+
+  /** Whether a row of this place's quantized weight has a scale of 0. */
+  get hasZeroScale(): boolean {
+    return this.#table.zeroScales?.has(this.path) ?? false;
   }
 
   /** Goes down by names and indices. */

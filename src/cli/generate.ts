@@ -53,6 +53,7 @@ async function run(request: Request, { library, signal }: Surroundings, progress
   };
   const pipeline = await library.openPipeline(request.model, { ...request.load, signal, onEvent });
   try {
+    if (request.quantization !== undefined) pipeline.quantize(request.quantization.spec, request.quantization);
     for await (const event of pipeline.stream(request.prompt, { ...request.generate, signal })) {
       onEvent(event);
       // Signals are delivered between turns of the event loop.

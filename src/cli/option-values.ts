@@ -7,8 +7,8 @@ import { type ComputeDType, nearestWord, UsageError } from "../index.ts";
 
 const DTYPES: readonly ComputeDType[] = ["float32", "float16", "bfloat16"];
 
-/** Reads the value of a flag. */
-export type ValueReader<T> = (text: string) => T;
+/** Reads the value of a flag; `previous` is what a flag that may be repeated has read before. */
+export type ValueReader<T> = (text: string, previous?: T) => T;
 
 /** A whole number within bounds. */
 export function wholeNumber(flag: string, min: number, max: number): ValueReader<number> {
@@ -58,6 +58,12 @@ export function word(flag: string, what: string): ValueReader<string> {
     if (text.trim() !== "") return text;
     throw new UsageError(`${flag} expects ${what}, got an empty text`);
   };
+}
+
+/** The patterns of a flag that may be repeated. */
+export function collected(flag: string): ValueReader<readonly string[]> {
+  const read = word(flag, "a pattern of layer names");
+  return (text, previous = []) => [...previous, read(text)];
 }
 
 function shown(text: string): string {

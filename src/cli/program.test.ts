@@ -5,7 +5,16 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { RgbImage } from "../image/image.ts";
 import { encodePng } from "../image/png.ts";
-import { CheckpointError, type GenerateOptions, type LoadOptions, type PipelineEvent, type Recipe, readRecipe, version } from "../index.ts";
+import {
+  CheckpointError,
+  type GenerateOptions,
+  type LoadOptions,
+  type PipelineEvent,
+  type QuantizationRequest,
+  type Recipe,
+  readRecipe,
+  version,
+} from "../index.ts";
 import { runCommandLine } from "./program.ts";
 import type { Library } from "./surroundings.ts";
 
@@ -48,6 +57,7 @@ interface Asked {
   load: LoadOptions;
   prompt: string;
   generate: GenerateOptions;
+  quantization: QuantizationRequest | undefined;
 }
 
 /** Runs the command line and collects what it says and asks; the stand-in makes as many pictures as it is asked for. */
@@ -71,9 +81,13 @@ async function run(args: readonly string[], change: { fail?: unknown; abortAt?: 
   }
   const library: Library = {
     async openPipeline(model, load) {
+      let quantization: QuantizationRequest | undefined;
       return {
+        quantize(spec, patterns) {
+          quantization = { spec, ...patterns };
+        },
         stream(prompt, generate) {
-          asked.push({ model, load, prompt, generate });
+          asked.push({ model, load, prompt, generate, quantization });
           return stream(generate);
         },
         async dispose() {
@@ -238,6 +252,20 @@ describe("generate", () => {
     expect(latents.subarray(-4).readFloatLE()).toBe(0.5);
     expect(JSON.parse(latents.subarray(8, 8 + Number(latents.readBigUInt64LE())).toString())).toEqual({
       latents: { dtype: "F32", shape: [1, 1, 1, 1], data_offsets: [0, 4] },
+    });
+  });
+
+  test("--qtype, --include and --exclude mark layers, and a recipe repeats them", async () => {
+    const flags = ["--qtype", "transformer=qint4", "--exclude", "proj_out", "--exclude", "*norm*", "--include", "transformer_blocks.*"];
+    const wanted = { spec: "transformer=qint4", include: ["transformer_blocks.*"], exclude: ["proj_out", "*norm*"] };
+    expect((await run(["generate", "x", ...flags])).asked?.quantization).toEqual(wanted);
+    expect((await run(["generate", "x"])).asked?.quantization).toBeUndefined();
+    writeFileSync("old.png", encodePng(PIXELS, { ...RECIPE, quantization: wanted }));
+    expect((await run(["generate", "--from", "old.png", "--model", "m"])).asked?.quantization).toEqual(wanted);
+    const alone = await run(["generate", "x", "--exclude", "proj_out"]);
+    expect(alone).toMatchObject({
+      code: 2,
+      stderr: "error: --exclude says which layers are quantized, but nothing is\nhint:  add --qtype, such as --qtype qint8\n",
     });
   });
 

@@ -8,7 +8,7 @@ import { isCancelled, reportCancelled, reportFailure } from "./failure.ts";
 import { generate } from "./generate.ts";
 import { inspect } from "./inspect.ts";
 import { flagsOf, misuse } from "./misuse.ts";
-import { decimalNumber, dtypeWord, seedNumber, type ValueReader, wholeNumber, word } from "./option-values.ts";
+import { collected, decimalNumber, dtypeWord, seedNumber, type ValueReader, wholeNumber, word } from "./option-values.ts";
 import type { GenerateFlags } from "./request.ts";
 import type { Surroundings } from "./surroundings.ts";
 
@@ -70,6 +70,13 @@ function addGenerate(program: Command, surroundings: Surroundings): void {
   option("--images <n>", "pictures at once (default: 1)", wholeNumber("--images", 1, 10_000));
   option("--binning", "generate at the nearest size the model was trained for, then resize");
   option("--dtype <dtype>", "what weights and noise are rounded to: float32 (default), float16, bfloat16", dtypeWord("--dtype"));
+  option(
+    "--qtype <spec>",
+    'quantize: "qint8" (transformer and text encoders), or pairs such as "transformer=qint4,text_encoder=qfloat8"',
+    word("--qtype", "a qtype or pairs part=qtype"),
+  );
+  option("--include <pattern>", "quantize only layers whose full name matches; may be repeated", collected("--include"));
+  option("--exclude <pattern>", "leave layers out; may be repeated", collected("--exclude"));
   option("--variant <name>", 'take weights of a variant, such as "fp16"', word("--variant", "the name of a variant"));
   option("--revision <name>", "branch, tag or commit of a Hub id", word("--revision", "a branch, tag or commit"));
   option("--offline", "use downloaded models only, never the network");
@@ -109,8 +116,8 @@ function optionOf(command: Command) {
       return;
     }
     const name = flags.split(" ")[0] ?? flags;
-    command.option(flags, description, (text: string) => {
-      if (!flagsOf(command).includes(text)) return read(text);
+    command.option(flags, description, (text: string, previous?: T) => {
+      if (!flagsOf(command).includes(text)) return read(text, previous);
       throw new UsageError(`${name} needs a value, got the option ${text}`);
     });
   };

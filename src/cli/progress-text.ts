@@ -36,6 +36,8 @@ export class ProgressText {
         return { text: this.#download(event), isMilestone: event.receivedBytes === event.totalBytes };
       case "load":
         return { text: `load ${event.part} (${event.className}, ${bytesText(event.weightBytes)})`, isMilestone: true };
+      case "freeze":
+        return { text: freezeText(event), isMilestone: true };
       case "segment":
         return { text: this.#segment(event), isMilestone: false };
       case "step":
@@ -87,4 +89,10 @@ function memory(word: string, bytes: number | undefined): string | undefined {
 
 function join(parts: readonly (string | undefined)[]): string {
   return parts.filter((part) => part !== undefined).join("  ");
+}
+
+function freezeText({ part, storedBytes, frozenBytes }: Extract<PipelineEvent, { type: "freeze" }>): string {
+  return frozenBytes === undefined
+    ? `quantizing ${part} (${bytesText(storedBytes)})`
+    : `quantized ${part}: ${bytesText(storedBytes)} to ${bytesText(frozenBytes)}`;
 }

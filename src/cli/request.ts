@@ -2,7 +2,15 @@
  * From the words of `halftone generate` to what the library is asked for. With --from, a picture's recipe fills in what no flag says.
  */
 import { stat } from "node:fs/promises";
-import { type ComputeDType, type GenerateOptions, type LoadOptions, type Recipe, UsageError, version } from "../index.ts";
+import {
+  type ComputeDType,
+  type GenerateOptions,
+  type LoadOptions,
+  type QuantizationRequest,
+  type Recipe,
+  UsageError,
+  version,
+} from "../index.ts";
 import { seedNumber } from "./option-values.ts";
 import { recipeOf } from "./picture-file.ts";
 
@@ -17,6 +25,9 @@ export interface GenerateFlags {
   readonly width?: number;
   readonly images?: number;
   readonly dtype?: ComputeDType;
+  readonly qtype?: string;
+  readonly include?: readonly string[];
+  readonly exclude?: readonly string[];
   readonly variant?: string;
   readonly revision?: string;
   readonly threads?: number;
@@ -36,6 +47,8 @@ export interface Request {
   readonly model: string;
   readonly load: LoadOptions;
   readonly generate: GenerateOptions;
+  /** How the model is quantized before it is used. */
+  readonly quantization: QuantizationRequest | undefined;
   readonly images: number;
   /** The recipe that is repeated. */
   readonly recipe: Recipe | undefined;
@@ -75,10 +88,23 @@ export async function planRequest(prompt: string | undefined, flags: GenerateFla
       numImagesPerPrompt: flags.images ?? recipe?.images,
       useResolutionBinning: flags.binning ?? recipe?.useResolutionBinning,
     },
+    quantization: quantizationOf(flags, recipe),
     images: flags.images ?? recipe?.images ?? 1,
     recipe,
     warnings: recipe === undefined ? [] : warningsBefore(recipe),
   };
+}
+
+/** What --qtype, --include and --exclude say, or else the recipe. */
+function quantizationOf(flags: GenerateFlags, recipe: Recipe | undefined): QuantizationRequest | undefined {
+  const spec = flags.qtype ?? recipe?.quantization?.spec;
+  const include = flags.include ?? recipe?.quantization?.include;
+  const exclude = flags.exclude ?? recipe?.quantization?.exclude;
+  if (spec !== undefined) return { spec, include, exclude };
+  const flag = flags.include ? "--include" : "--exclude";
+  if (flags.include || flags.exclude)
+    throw new UsageError(`${flag} says which layers are quantized, but nothing is`, { hint: "add --qtype, such as --qtype qint8" });
+  return undefined;
 }
 
 /** What can be said about a recipe once a picture has been made from it. */

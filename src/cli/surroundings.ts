@@ -1,10 +1,11 @@
 /**
  * What a command works with: the library, the terminal, and the signal of Ctrl-C. Handed in, so that tests can run commands in their own.
  */
-import type { GenerateOptions, LoadOptions, ModelReport, PipelineEvent } from "../index.ts";
+import type { GenerateOptions, LoadOptions, ModelReport, PipelineEvent, QuantizationRequest } from "../index.ts";
 
 /** An open pipeline, as much of it as a command needs. */
 export interface OpenPipeline {
+  quantize(spec: string, patterns: Omit<QuantizationRequest, "spec">): void;
   stream(prompt: string, options: GenerateOptions): AsyncIterable<PipelineEvent>;
   dispose(): Promise<void>;
 }

@@ -31,7 +31,18 @@ export interface GraphNode {
 /** A small constant that is part of the graph itself. */
 export interface Constant {
   readonly value: Value;
-  readonly data: Float32Array | BigInt64Array;
+  readonly data: Float32Array | BigInt64Array | Uint8Array;
+}
+
+/** A layer that quantization may replace: one of torch's nn.Linear or nn.Conv2d. */
+export interface LayerModule {
+  /** Full dotted name in the checkpoint. */
+  readonly name: string;
+  readonly kind: "linear" | "conv2d";
+  /** Shape of its weight. */
+  readonly shape: readonly number[];
+  /** Its weight keeps the stored precision whatever the pipeline's dtype. */
+  readonly keepPrecision: boolean;
 }
 
 /** A graph: grows while a model's layers are applied, then is encoded and compiled. */
@@ -43,6 +54,8 @@ export class Graph {
   readonly constants: Constant[] = [];
   /** Weights by value name, in order of first use. */
   readonly weights = new Map<string, StoredTensor>();
+  /** Every linear and convolutional layer, in order of use. */
+  readonly modules: LayerModule[] = [];
   private readonly constantNames = new Map<string, Value>();
   /** What weights are rounded to before they are widened to float32. */
   readonly dtype: ComputeDType;
@@ -81,6 +94,11 @@ export class Graph {
     return this.constant(data, shape, "int64");
   }
 
+  /** A uint8 constant of one element. */
+  byte(value: number): Value {
+    return this.constant(Uint8Array.of(value), [1], "uint8");
+  }
+
   /** Adds a node with one output and returns it. */
   node(
     operator: string,
@@ -112,7 +130,7 @@ export class Graph {
     return outputs;
   }
 
-  private constant(data: Float32Array | BigInt64Array, shape: readonly number[], dtype: "float32" | "int64"): Value {
+  private constant(data: Constant["data"], shape: readonly number[], dtype: "float32" | "int64" | "uint8"): Value {
     const key = data.length <= 16 ? `${dtype}[${shape}]=${data}` : undefined;
     const known = key === undefined ? undefined : this.constantNames.get(key);
     if (known !== undefined) return known;

@@ -66,6 +66,41 @@ export function gather(g: Graph, table: Value, indices: Value): Value {
   return g.node("Gather", [table, indices], [...indices.shape, ...table.shape.slice(1)], { attributes: { axis: 0 }, dtype: table.dtype });
 }
 
+/** Subtracts with broadcasting. */
+export function subtract(g: Graph, a: Value, b: Value): Value {
+  return g.node("Sub", [a, b], broadcast("Sub", a, b), { dtype: a.dtype });
+}
+
+/**
+ * Codes times the scale of their row.
+ *
+ * Shapes: codes [rows, ...] int8, uint8 or float8, scale [rows] float32, or [] for one scale of all -> [rows, ...] float32.
+ */
+export function dequantizeLinear(g: Graph, codes: Value, scale: Value): Value {
+  return g.node("DequantizeLinear", [codes, scale], codes.shape, { attributes: { axis: 0 } });
+}
+
+/** Takes values where the condition (x not 0, broadcast) holds, and 0 elsewhere, even in place of NaN. */
+export function zeroUnless(g: Graph, condition: Value, values: Value): Value {
+  return g.node("Where", [cast(g, condition, "bool"), values, g.floats([0])], values.shape);
+}
+
+/** The bits of bytes that a mask lets through. */
+export function bitwiseAnd(g: Graph, x: Value, mask: number): Value {
+  return g.node("BitwiseAnd", [x, g.byte(mask)], x.shape, { dtype: x.dtype });
+}
+
+/** Bytes moved to the right by some bits. */
+export function shiftRight(g: Graph, x: Value, bits: number): Value {
+  return g.node("BitShift", [x, g.byte(bits)], x.shape, { dtype: x.dtype, attributes: { direction: "RIGHT" } });
+}
+
+/** The first `count` entries along axis 0. */
+export function firstRows(g: Graph, x: Value, count: number): Value {
+  if (x.shape[0] === count) return x;
+  return g.node("Slice", [x, g.integers([0]), g.integers([count])], [count, ...x.shape.slice(1)], { dtype: x.dtype });
+}
+
 /** x * sigmoid(x), in one operator. */
 export function silu(g: Graph, x: Value): Value {
   return g.node("QuickGelu", [x], x.shape, { domain: "com.microsoft", attributes: { alpha: { float: 1 } } });

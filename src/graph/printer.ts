@@ -1,7 +1,7 @@
 /**
  * A graph as stable text, one line a node, for people and for the snapshots that show what a change of a model changed.
  */
-import type { Attribute, Graph, Value } from "./graph.ts";
+import type { Attribute, Constant, Graph, Value } from "./graph.ts";
 
 /** Prints a graph: inputs, weights, nodes in order, outputs. */
 export function printGraph(graph: Graph): string {
@@ -23,7 +23,7 @@ function typed(value: Value): string {
   return `${value.name}: ${value.dtype}[${value.shape.join(", ")}]`;
 }
 
-function preview(data: Float32Array | BigInt64Array): string {
+function preview(data: Constant["data"]): string {
   const shown = Array.from(data.subarray(0, 8) as Iterable<number | bigint>, String).join(", ");
   return data.length > 8 ? `${shown}, … (${data.length})` : shown;
 }

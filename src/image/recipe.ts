@@ -7,6 +7,16 @@ import * as v from "valibot";
 import { FileError } from "../errors.ts";
 import { COMPUTE_DTYPES, type ComputeDType } from "../tensor/dtype.ts";
 
+/** How the parts of a pipeline are quantized. */
+export interface QuantizationRequest {
+  /** "qint8", or "transformer=qint8,text_encoder=qfloat8". */
+  readonly spec: string;
+  /** Patterns of full module names: only these are quantized. */
+  readonly include?: readonly string[] | undefined;
+  /** Patterns of modules that are left out. */
+  readonly exclude?: readonly string[] | undefined;
+}
+
 /** Everything that a picture depends on. */
 export interface Recipe {
   readonly prompt: string;
@@ -33,6 +43,8 @@ export interface Recipe {
   readonly dtype: ComputeDType;
   /** qtype by part, for quantized parts. */
   readonly qtypes: Readonly<Record<string, string>>;
+  /** What pipeline.quantize() was told, so that it can be told again. */
+  readonly quantization?: QuantizationRequest | undefined;
   readonly useResolutionBinning: boolean;
   /** Version of halftone. */
   readonly version: string;
@@ -62,6 +74,7 @@ const RecipeSchema = v.object({
   scheduler: text,
   dtype: v.picklist(COMPUTE_DTYPES),
   qtypes: v.record(text, text),
+  quantization: v.optional(v.object({ spec: text, include: v.optional(v.array(text)), exclude: v.optional(v.array(text)) })),
   useResolutionBinning: v.boolean(),
   version: text,
 });

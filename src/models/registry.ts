@@ -17,6 +17,8 @@ import { t5Encoder } from "./t5/model.ts";
 export interface ModelClass {
   /** The library whose file names its checkpoints use: decides between model.safetensors and diffusion_pytorch_model.safetensors. */
   readonly library: "transformers" | "diffusers";
+  /** Why the class is never quantized, where it is not. */
+  readonly neverQuantized?: string;
   /**
    * The graphs at their smallest size: building them checks the config, and every weight's name and shape.
    *
@@ -50,6 +52,7 @@ export const MODEL_CLASSES: Readonly<Record<string, ModelClass>> = {
   },
   AutoencoderKL: {
     library: "diffusers",
+    neverQuantized: "a VAE becomes numerically unstable and would save little",
     probe: (weights, config, dtype, where) => {
       const parsed = modelConfig(AutoencoderKLConfigSchema, config, weights.component, where);
       const side = vaeScaleFactor(parsed);

@@ -2,6 +2,7 @@
 import type { Weights } from "../checkpoint/weights.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import { conv2d } from "../graph/operators.ts";
+import { layerWeight } from "./layer-weight.ts";
 import { weightValue } from "./weight.ts";
 
 /** Shape of a convolution; `padding` is the same on all sides, `pads` gives [top, left, bottom, right]. */
@@ -18,7 +19,7 @@ export interface ConvOptions {
 /** Shapes: x [batch, in, height, width], weight [out, in, kernel, kernel], bias [out] -> [batch, out, height', width']. */
 export function conv(g: Graph, weights: Weights, x: Value, options: ConvOptions): Value {
   const { out, kernel, stride = 1, padding = 0, pads = [padding, padding, padding, padding] as const } = options;
-  const weight = weightValue(g, weights.tensor("weight", [out, x.shape[1] as number, kernel, kernel]), { after: x });
+  const weight = layerWeight(g, weights, { kind: "conv2d", shape: [out, x.shape[1] as number, kernel, kernel], after: x });
   const bias = weightValue(g, weights.tensor("bias", [out]), { after: x });
   return conv2d(g, x, weight, bias, { stride, pads });
 }

@@ -2,6 +2,7 @@
 import type { Weights } from "../checkpoint/weights.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import { add, matMulTransposed } from "../graph/operators.ts";
+import { layerWeight } from "./layer-weight.ts";
 import { weightValue } from "./weight.ts";
 
 /** Shape and precision of a linear layer. */
@@ -20,8 +21,9 @@ export interface LinearOptions {
  * Shapes: x [..., in], weight [out, in], bias [out] -> [..., out].
  */
 export function linear(g: Graph, weights: Weights, x: Value, options: LinearOptions): Value {
-  const stored = weights.tensor("weight", [options.out, x.shape.at(-1) as number]);
-  const product = matMulTransposed(g, x, weightValue(g, stored, { after: x, keepPrecision: options.keepPrecision }));
+  const shape = [options.out, x.shape.at(-1) as number];
+  const weight = layerWeight(g, weights, { kind: "linear", shape, after: x, keepPrecision: options.keepPrecision });
+  const product = matMulTransposed(g, x, weight);
   if (options.bias === false) return product;
   return add(g, product, weightValue(g, weights.tensor("bias", [options.out]), { after: x }));
 }

@@ -1,20 +1,27 @@
 /**
  * One part of a pipeline that has weights: a transformer, a text encoder or a VAE, opened but not read.
  *
- * Opening reads headers alone and checks every name and shape that the class needs, so that a wrong checkpoint fails at once.
+ * Opening reads headers alone and checks every name and shape that the class needs, so that a wrong checkpoint fails at once. A part is
+ * quantized in two steps, as with Quanto: quantize() marks layers and reads nothing, freeze() replaces their weights.
  */
 import type { Folder } from "../checkpoint/byte-source.ts";
 import { readJson } from "../checkpoint/json.ts";
-import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
+import { readTensor, type StoredTensor } from "../checkpoint/stored-tensor.ts";
 import { openWeights, type WeightStore } from "../checkpoint/weight-store.ts";
-import { Weights } from "../checkpoint/weights.ts";
-import { CheckpointError } from "../errors.ts";
+import { Weights, type WeightTable } from "../checkpoint/weights.ts";
+import { CheckpointError, UsageError } from "../errors.ts";
+import type { LayerModule } from "../graph/graph.ts";
 import { buildGraphs } from "../graph/segment.ts";
 import type { HubEvent } from "../hub/hub-node.ts";
 import { type LocateOptions, locateModel } from "../hub/locate-node.ts";
-import { findModelClass } from "../models/registry.ts";
+import { findModelClass, type ModelClass } from "../models/registry.ts";
+import { findQType, type QType } from "../quant/qtype.ts";
+import { readQuantization } from "../quant/quantization-files.ts";
+import type { OptimizerName } from "../quant/weight-layout.ts";
+import { toFloat32 } from "../tensor/convert.ts";
 import { type ComputeDType, checkDtype } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";
+import { type FreezeOptions, type FrozenFile, freezeTensors } from "./freeze-node.ts";
 
 /** What each library calls a file of weights. */
 const WEIGHTS_NAME = { transformers: "model", diffusers: "diffusion_pytorch_model" } as const;
@@ -38,6 +45,26 @@ export interface ModelOptions extends LocateOptions {
   onEvent?: ((event: HubEvent) => void) | undefined;
 }
 
+/** What is wanted of a layer's weight. */
+export interface QuantizationMark {
+  readonly qtype: QType;
+  readonly optimizer: OptimizerName | undefined;
+}
+
+/** What a part was opened from. */
+interface Opened {
+  readonly store: WeightStore;
+  readonly modelClass: ModelClass;
+  readonly part: string;
+  readonly className: string;
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly dtype: ComputeDType;
+  readonly configPath: string;
+  /** qtypes of the layers that are stored quantized. */
+  readonly qtypes: ReadonlyMap<string, string> | undefined;
+  readonly zeroScales: ReadonlySet<string> | undefined;
+}
+
 /** A part with weights. */
 export class DiffusionModel {
   /** "transformer", "text_encoder": the folder's name in a pipeline. */
@@ -49,18 +76,32 @@ export class DiffusionModel {
   readonly dtype: ComputeDType;
   /** File of the config, for messages. */
   readonly configPath: string;
+  /** The linear and convolutional layers: what can be quantized. */
+  readonly modules: readonly LayerModule[];
   /** Names of tensors that the class has no use for. */
   readonly unusedTensors: readonly string[];
+  readonly #class: ModelClass;
   readonly #store: WeightStore;
+  #table: WeightTable;
+  #marks: ReadonlyMap<string, QuantizationMark> = new Map();
+  #frozen: FrozenFile | undefined;
 
-  private constructor(store: WeightStore, about: Omit<DiffusionModel, "weights" | "tensors" | "parameters" | "weightBytes" | "dispose">) {
-    this.#store = store;
-    this.part = about.part;
-    this.className = about.className;
-    this.config = about.config;
-    this.dtype = about.dtype;
-    this.configPath = about.configPath;
-    this.unusedTensors = about.unusedTensors;
+  private constructor(opened: Opened) {
+    this.part = opened.part;
+    this.className = opened.className;
+    this.config = opened.config;
+    this.dtype = opened.dtype;
+    this.configPath = opened.configPath;
+    this.#class = opened.modelClass;
+    this.#store = opened.store;
+    const { store, qtypes, zeroScales } = opened;
+    this.#table = { component: opened.part, name: store.name, tensors: store.tensors, qtypes, zeroScales };
+    const weights = this.weights();
+    const models = opened.modelClass.probe(weights, opened.config, opened.dtype, opened.configPath);
+    const layers = models.flatMap((model) => buildGraphs(model, model.segments.length)).flatMap(({ graph }) => graph.modules);
+    this.modules = [...new Map(layers.map((layer) => [layer.name, layer])).values()];
+    // Quanto also stores the scales of activations, which are 1 unless these are quantized.
+    this.unusedTensors = weights.unused().filter((name) => !this.qtypes.has(name.replace(/\.(input|output)_scale$/, "")));
   }
 
   /**
@@ -74,12 +115,12 @@ export class DiffusionModel {
     const config = asRecord(await readJson(folder, "config.json", { signal }), part, configPath);
     const className = options.className ?? classNameOf(config, part, configPath);
     const modelClass = findModelClass(className, part, configPath);
-    const baseNames = [WEIGHTS_NAME[modelClass.library]];
-    const store = await openWeights(folder, "", { baseNames, variant, signal });
+    const store = await openWeights(folder, "", { baseNames: [WEIGHTS_NAME[modelClass.library]], variant, signal });
     try {
-      const weights = Weights.of({ component: part, name: store.name, tensors: store.tensors });
-      for (const graph of modelClass.probe(weights, config, dtype, configPath)) buildGraphs(graph, graph.segments.length);
-      return new DiffusionModel(store, { part, className, config, dtype, configPath, unusedTensors: weights.unused() });
+      const quantization = await readQuantization(folder, config, store.tensors.keys(), signal);
+      const qtypes = quantization?.qtypes;
+      const zeroScales = qtypes && (await findZeroScales(store.tensors, qtypes));
+      return new DiffusionModel({ store, modelClass, part, className, config, dtype, configPath, qtypes, zeroScales });
     } catch (error) {
       await store.close();
       throw error;
@@ -98,30 +139,102 @@ export class DiffusionModel {
     return DiffusionModel.open(folder, { part: subfolder.split("/").at(-1) || "model", dtype, variant, signal });
   }
 
+  /** Why the part is never quantized, where it is not. */
+  get neverQuantized(): string | undefined {
+    return this.#class.neverQuantized;
+  }
+
   /** The scope that model code walks. */
   weights(): Weights {
-    return Weights.of({ component: this.part, name: this.#store.name, tensors: this.#store.tensors });
+    return Weights.of(this.#table);
   }
 
-  /** Every stored tensor. */
+  /** Every tensor that the part is made of: quantized ones in place of those that they replaced. */
   get tensors(): readonly StoredTensor[] {
-    return [...this.#store.tensors.values()];
+    return [...this.#table.tensors.values()];
   }
 
-  /** Numbers that the checkpoint stores for this part. */
+  /** Numbers in the weights as the checkpoint stores them. */
   get parameters(): number {
-    return this.tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+    return Array.from(this.#store.tensors.values()).reduce((sum, { shape }) => sum + elementCount(shape), 0);
   }
 
-  /** Bytes of the stored weights. */
+  /** Bytes of the weights as they are now. */
   get weightBytes(): number {
     return this.tensors.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  }
+
+  /** Bytes of the weights as the checkpoint stores them. */
+  get storedBytes(): number {
+    return this.#store.sizeBytes;
+  }
+
+  /** Layers that quantize() has marked and freeze() has not yet replaced, by name. */
+  get marks(): ReadonlyMap<string, QuantizationMark> {
+    return this.#marks;
+  }
+
+  /** qtypes of the layers whose weights are quantized, by name. */
+  get qtypes(): ReadonlyMap<string, string> {
+    return this.#table.qtypes ?? new Map();
+  }
+
+  /**
+   * Marks layers; later marks of the same layer win. quantize() is the way to call it.
+   *
+   * Errors: UsageError for a part that is frozen, or whose class is never quantized.
+   */
+  mark(marks: ReadonlyMap<string, QuantizationMark>): void {
+    if (this.neverQuantized !== undefined) throw new UsageError(`${this.part} cannot be quantized: ${this.neverQuantized}`);
+    if (this.qtypes.size > 0) {
+      throw new UsageError(`${this.part} is quantized already`, {
+        hint: "open it again from the float checkpoint to quantize it otherwise",
+      });
+    }
+    this.#marks = new Map([...this.#marks, ...marks]);
+  }
+
+  /**
+   * Replaces the weights of marked layers by quantized ones, tensor by tensor; does nothing when nothing is marked.
+   *
+   * Errors: CheckpointError for a weight that is not finite; FileError when the execution cache cannot be written; CancelledError.
+   */
+  async freeze(options: FreezeOptions = {}): Promise<void> {
+    if (this.#marks.size === 0) return;
+    const marked = this.modules.filter(({ name }) => this.#marks.has(name));
+    const plan = marked.map(({ name, shape, keepPrecision }) => ({
+      stored: this.weights().at(name).tensor("weight", shape),
+      quantize: { ...(this.#marks.get(name) as QuantizationMark), dtype: keepPrecision ? ("float32" as const) : this.dtype },
+    }));
+    this.#frozen = await freezeTensors(plan, options);
+    const replaced = new Set(plan.map(({ stored }) => stored.name));
+    const kept = Array.from(this.#table.tensors).filter(([name]) => !replaced.has(name));
+    const qtypes = new Map(Array.from(this.#marks, ([name, { qtype }]) => [name, qtype.name]));
+    const tensors = new Map([...kept, ...this.#frozen.tensors]);
+    this.#table = { ...this.#table, tensors, qtypes, zeroScales: await findZeroScales(tensors, qtypes) };
+    this.#marks = new Map();
   }
 
   /** Closes the files; idempotent. */
   async dispose(): Promise<void> {
     await this.#store.close();
+    const frozen = this.#frozen;
+    this.#frozen = undefined;
+    await frozen?.close();
   }
+}
+
+/** Modules of float8 that have a scale of 0, from their scales, which are small. */
+async function findZeroScales(
+  tensors: ReadonlyMap<string, StoredTensor>,
+  qtypes: ReadonlyMap<string, string>,
+): Promise<ReadonlySet<string>> {
+  const found = new Set<string>();
+  for (const [module, qtype] of qtypes) {
+    const scale = findQType(qtype).kind === "float" ? tensors.get(`${module}.weight._scale`) : undefined;
+    if (scale !== undefined && toFloat32(await readTensor(scale), scale.dtype).includes(0)) found.add(module);
+  }
+  return found;
 }
 
 function asRecord(value: unknown, part: string, where: string): Readonly<Record<string, unknown>> {

@@ -24,6 +24,16 @@ export interface LoadEvent {
   readonly weightBytes: number;
 }
 
+/** A marked part is being frozen (frozenBytes undefined), or has been. */
+export interface FreezeEvent {
+  readonly type: "freeze";
+  readonly part: string;
+  /** Bytes of its weights before. */
+  readonly storedBytes: number;
+  /** Bytes of its weights now. */
+  readonly frozenBytes: number | undefined;
+}
+
 /** The text encoder, the transformer or the VAE reached another segment; `done` of `total` are finished. */
 export interface SegmentEvent {
   readonly type: "segment";
@@ -66,7 +76,16 @@ export interface SummaryEvent {
 }
 
 /** Any event of a run. */
-export type PipelineEvent = WarningEvent | DownloadEvent | LoadEvent | SegmentEvent | StepEvent | PhaseEvent | ImageEvent | SummaryEvent;
+export type PipelineEvent =
+  | WarningEvent
+  | DownloadEvent
+  | LoadEvent
+  | FreezeEvent
+  | SegmentEvent
+  | StepEvent
+  | PhaseEvent
+  | ImageEvent
+  | SummaryEvent;
 
 /** Time and memory of one phase. */
 export interface PhaseReport {

@@ -12,6 +12,7 @@ import { listVariants, presentVariant } from "../checkpoint/weight-store.ts";
 import { CheckpointError, UsageError } from "../errors.ts";
 import { type LocatedModel, locateModel } from "../hub/locate-node.ts";
 import type { GeneratedImage } from "../image/image.ts";
+import type { QuantizationRequest } from "../image/recipe.ts";
 import { onnxRuntimeNode } from "../runtime/onnxruntime-node.ts";
 import { createScheduler } from "../schedulers/registry.ts";
 import type { Scheduler } from "../schedulers/scheduler.ts";
@@ -25,6 +26,7 @@ import { fingerprint } from "./fingerprint.ts";
 import type { GenerateOptions, LoadOptions } from "./options.ts";
 import type { PipelineParts } from "./parts.ts";
 import type { PipelineClass } from "./pipeline-class.ts";
+import { quantizeParts } from "./quantization.ts";
 import { Queue } from "./queue.ts";
 import { findPipelineClass } from "./registry.ts";
 import { checkRequest } from "./request.ts";
@@ -60,6 +62,7 @@ export class DiffusionPipeline {
   /** Parts that this pipeline opened, and therefore closes. */
   readonly #own: readonly DiffusionModel[];
   #disposed = false;
+  #quantization: QuantizationRequest | undefined;
 
   private constructor(pipelineClass: PipelineClass, parts: PipelineParts, located: OpenedModel, own: readonly DiffusionModel[]) {
     this.#own = own;
@@ -140,6 +143,17 @@ export class DiffusionPipeline {
   }
 
   /**
+   * Marks layers of several parts at once, as `--qtype` does: "qint8" means the transformer and every text encoder, never the VAE;
+   * "transformer=qint8,text_encoder=qfloat8" names parts. The first picture freezes them on the way.
+   *
+   * Errors: UsageError for a spec or pattern that fits nothing, and for parts that are quantized already.
+   */
+  quantize(spec: string, patterns: Omit<QuantizationRequest, "spec"> = {}): void {
+    this.#quantization = { spec, ...patterns };
+    quantizeParts(this.#parts.models.values(), this.#quantization);
+  }
+
+  /**
    * Makes pictures of a prompt.
    *
    * Errors: UsageError for an option that does not fit; EngineError; CancelledError when options.signal is raised.
@@ -161,6 +175,7 @@ export class DiffusionPipeline {
     const leave = await this.#queue.enter(request.signal);
     try {
       this.#checkOpen();
+      for (const model of this.#parts.models.values()) if (model !== null) yield* freezing(model, request.signal);
       yield* run(this.#class, this.#parts, request, await this.#recipe(request));
     } finally {
       leave();
@@ -199,11 +214,32 @@ export class DiffusionPipeline {
       pipeline: this.#class.className,
       scheduler: scheduler.className,
       dtype,
-      qtypes: {},
+      qtypes: Object.fromEntries(present.flatMap((model) => (model.qtypes.size === 0 ? [] : [[model.part, qtypeSummary(model)]]))),
+      quantization: this.#quantization,
       useResolutionBinning: request.useResolutionBinning,
       version,
     };
   }
+}
+
+/** Freezes what is marked, telling of its progress now and then. */
+async function* freezing(model: DiffusionModel, signal: AbortSignal | undefined): AsyncGenerator<PipelineEvent, void> {
+  if (model.marks.size === 0) return;
+  const { part } = model;
+  const totalBytes = model.weightBytes;
+  yield { type: "freeze", part, storedBytes: totalBytes, frozenBytes: undefined };
+  await model.freeze({ signal });
+  yield { type: "freeze", part, storedBytes: totalBytes, frozenBytes: model.weightBytes };
+}
+
+/** The qtypes of a part, the most frequent first: "qint8" or "qint8, qint4". */
+function qtypeSummary(model: DiffusionModel): string {
+  const counts = new Map<string, number>();
+  for (const qtype of model.qtypes.values()) counts.set(qtype, (counts.get(qtype) ?? 0) + 1);
+  return Array.from(counts, ([qtype, count]) => ({ qtype, count }))
+    .sort((a, b) => b.count - a.count)
+    .map(({ qtype }) => qtype)
+    .join(", ");
 }
 
 function givenModels(options: PipelineOptions): Map<string, DiffusionModel | null> {

@@ -10,12 +10,18 @@ import { onnxRuntimeNode } from "../../src/runtime/onnxruntime-node.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
 import { fixturePath } from "./fixture.ts";
 
-/** A fixture checkpoint: its config as read, and its weights. */
+/** A fixture checkpoint: its config as read, and its weights as a scope. */
 export async function openFixtureModel(path: string, baseName: "model" | "diffusion_pytorch_model") {
+  const { config, table } = await openFixtureTable(path, baseName);
+  return { config, weights: Weights.of(table) };
+}
+
+/** A fixture checkpoint: its config as read, and the table of its tensors. */
+export async function openFixtureTable(path: string, baseName: "model" | "diffusion_pytorch_model") {
   const store = await openWeights(await openFolder(fixturePath(path)), "", { baseNames: [baseName] });
   onTestFinished(() => store.close());
   const config = JSON.parse(readFileSync(fixturePath(`${path}/config.json`), "utf8")) as Record<string, unknown>;
-  return { config, weights: Weights.of(store) };
+  return { config, table: store };
 }
 
 /** Compiles a model, calls it once, releases it; the outputs by name. */

@@ -1,0 +1,112 @@
+"""Writes test/fixtures/quantized/: what the tiny models of test/fixtures/models calculate once Quanto has quantized them.
+
+Each case loads a model as a pipeline's dtype would (`torch_dtype`), runs quantize() and freeze() of optimum-quanto in that dtype, widens
+the frozen model to float32 and calls it with the inputs of that model's own fixture. Only the outputs are stored.
+
+usage: python reference/quantized_models.py
+"""
+
+import json
+
+import torch
+from diffusers import PixArtTransformer2DModel
+from fixtures import DTYPES, FIXTURES, be_quiet, versions
+from optimum.quanto import freeze, qfloat8_e4m3fn, qfloat8_e4m3fnuz, qfloat8_e5m2, qint2, qint4, qint8, quantize
+from optimum.quanto.tensor.grouped import ungroup
+from optimum.quanto.tensor.weights.qbits import WeightQBitsTensor
+from optimum.quanto.tensor.weights.qbytes import WeightQBytesTensor
+from optimum.quanto.tensor.weights.tinygemm import TinyGemmWeightQBitsTensor
+from safetensors.torch import load_file, save_file
+from transformers import T5EncoderModel
+
+QTYPES = {"qint8": qint8, "qint4": qint4, "qint2": qint2, "qfloat8_e4m3fn": qfloat8_e4m3fn, "qfloat8_e4m3fnuz": qfloat8_e4m3fnuz,
+          "qfloat8_e5m2": qfloat8_e5m2}
+
+
+def t5(model, inputs):
+    """Returns the last hidden state of the fixture's padded batch."""
+    return model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).last_hidden_state
+
+
+def pixart(model, inputs):
+    """Returns the predicted noise."""
+    return model(
+        hidden_states=inputs["hidden_states"],
+        timestep=inputs["timestep"],
+        encoder_hidden_states=inputs["encoder_hidden_states"],
+        encoder_attention_mask=inputs["encoder_attention_mask"],
+        added_cond_kwargs={"resolution": None, "aspect_ratio": None},
+    ).sample
+
+
+MODELS = {
+    "t5": (T5EncoderModel, "short", t5, {}),
+    "pixart-sigma": (PixArtTransformer2DModel, "non-square", pixart, {"exclude": "proj_out"}),
+}
+
+
+def widened(model):
+    """Returns the frozen model with plain layers, whose weights are the float32 numbers that the quantized ones stand for.
+
+    Quanto's own layers would quantize a plain weight again, at every call.
+    """
+    for name, child in list(model.named_modules()):
+        weight = getattr(child, "weight", None)
+        if isinstance(weight, WeightQBytesTensor | WeightQBitsTensor):
+            owner, _, leaf = name.rpartition(".")
+            model.get_submodule(owner).add_module(leaf, plain(child, dequantized(weight)))
+    return model.to(torch.float32)
+
+
+def plain(layer, weight):
+    """Returns torch's own layer in place of Quanto's."""
+    bias = layer.bias is not None
+    if isinstance(layer, torch.nn.Linear):
+        result = torch.nn.Linear(layer.in_features, layer.out_features, bias=bias)
+    else:
+        result = torch.nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, bias=bias)
+    result.weight = torch.nn.Parameter(weight, requires_grad=False)
+    if bias:
+        result.bias = torch.nn.Parameter(layer.bias.to(torch.float32), requires_grad=False)
+    return result
+
+
+def dequantized(weight):
+    """Returns code * scale - shift, ungrouped to the weight's shape; scale and shift are widened first, so that nothing is rounded again."""
+    if isinstance(weight, TinyGemmWeightQBitsTensor):
+        weight = weight.weight_qbits_tensor()
+    scale = weight._scale.to(torch.float32)
+    if isinstance(weight, WeightQBytesTensor):
+        return weight._data.to(torch.float32) * scale
+    values = weight._data.unpack().to(torch.float32) * scale - weight._shift.to(torch.float32)
+    return ungroup(values, axis=weight.axis, orig_shape=weight.shape)
+
+
+def main():
+    be_quiet()
+    torch.set_grad_enabled(False)
+    torch.set_num_threads(1)
+    folder = FIXTURES / "quantized"
+    folder.mkdir(parents=True, exist_ok=True)
+    cases, tensors = [], {}
+    for name, (cls, case, call, other) in MODELS.items():
+        source = FIXTURES / "models" / name
+        prefix = f"{case}.inputs."
+        inputs = {key.removeprefix(prefix): value for key, value in load_file(source / "io.safetensors").items() if key.startswith(prefix)}
+        for dtype in DTYPES:
+            for qtype in QTYPES:
+                for options in ({}, other) if other and qtype in ("qint4", "qint2") else ({},):
+                    model = cls.from_pretrained(source, torch_dtype=DTYPES[dtype]).eval()
+                    quantize(model, weights=QTYPES[qtype], **options)
+                    freeze(model)
+                    output = call(widened(model), inputs)
+                    key = "-".join([name, dtype, qtype, *("without-" + value for value in options.values())])
+                    tensors[f"{key}.outputs.output"] = output.contiguous()
+                    cases.append({"name": key, "model": name, "case": case, "dtype": dtype, "qtype": qtype, **options})
+    save_file(tensors, folder / "io.safetensors")
+    about = {"script": "reference/quantized_models.py", "versions": versions(), "cases": cases}
+    (folder / "io.json").write_text(json.dumps(about, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -9,6 +9,8 @@ export default defineConfig({
     // onnxruntime's native module is loaded per process, and two cores serve two workers.
     pool: "forks",
     maxWorkers: 2,
+    // Quantized weights of tests stay out of the user's own cache.
+    env: { HALFTONE_CACHE: fileURLToPath(new URL("./node_modules/.cache/halftone-test", import.meta.url)) },
     testTimeout: 60_000,
     hookTimeout: 60_000,
   },

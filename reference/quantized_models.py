@@ -1,5 +1,7 @@
 """Writes test/fixtures/quantized/: what the tiny models of test/fixtures/models calculate once Quanto has quantized them.
 
+And what the tiny pipeline makes of a prompt when its parts are quantized (pipelines.json).
+
 Each case loads a model as a pipeline's dtype would (`torch_dtype`), runs quantize() and freeze() of optimum-quanto in that dtype, widens
 the frozen model to float32 and calls it with the inputs of that model's own fixture. Only the outputs are stored.
 
@@ -8,9 +10,10 @@ usage: python reference/quantized_models.py
 
 import json
 
+import pipelines
 import torch
 from diffusers import PixArtTransformer2DModel
-from fixtures import DTYPES, FIXTURES, be_quiet, versions
+from fixtures import DTYPES, FIXTURES, be_quiet, versions, write_fixture
 from optimum.quanto import freeze, qfloat8_e4m3fn, qfloat8_e4m3fnuz, qfloat8_e5m2, qint2, qint4, qint8, quantize
 from optimum.quanto.tensor.grouped import ungroup
 from optimum.quanto.tensor.weights.qbits import WeightQBitsTensor
@@ -82,10 +85,49 @@ def dequantized(weight):
     return ungroup(values, axis=weight.axis, orig_shape=weight.shape)
 
 
+def quantized(cls, folder, dtype, qtype, **options):
+    """Loads a model in a dtype, quantizes it with Quanto in that dtype, and returns it with plain float32 layers."""
+    model = cls.from_pretrained(folder, torch_dtype=DTYPES[dtype]).eval()
+    quantize(model, weights=QTYPES[qtype], **options)
+    freeze(model)
+    return widened(model)
+
+
+# Name, dtype, qtype of the transformer, of the text encoder, modules of the transformer that are left out.
+PIPELINES = [
+    ("qint8", "float32", "qint8", "qint8", None),
+    ("qfloat8", "float32", "qfloat8_e4m3fn", "qfloat8_e4m3fn", None),
+    ("qint4", "float32", "qint4", "qint4", None),
+    ("qint4-without-proj_out", "float32", "qint4", None, "proj_out"),
+    ("qint8-qfloat8", "float32", "qint8", "qfloat8_e4m3fn", None),
+    ("qint8-float16", "float16", "qint8", "qint8", None),
+    ("qint4-bfloat16", "bfloat16", "qint4", "qint4", None),
+]
+
+
+def pipeline_cases():
+    """Runs the tiny pipeline of pipelines.py with quantized parts: 20 steps, guided."""
+    made = []
+    for index, (name, dtype, transformer, text_encoder, exclude) in enumerate(PIPELINES):
+        pipeline = pipelines.load(pipelines.TINY, dtype)
+        options = {} if exclude is None else {"exclude": exclude}
+        pipeline.transformer = quantized(PixArtTransformer2DModel, pipelines.TINY / "transformer", dtype, transformer, **options)
+        if text_encoder is not None:
+            pipeline.text_encoder = quantized(T5EncoderModel, pipelines.TINY / "text_encoder", dtype, text_encoder)
+        prompt = "A red fox, sitting in the snow"
+        case = pipelines.case(pipelines.TINY, name, seed=40 + index, dtype=dtype, pipeline=pipeline, prompt=prompt, num_inference_steps=20)
+        case["outputs"] = {key: case["outputs"][key] for key in ("final_latents", "picture")}
+        spec = {"transformer": transformer} | ({} if text_encoder is None else {"text_encoder": text_encoder})
+        made.append(case | {"quantization": {"spec": ",".join(f"{part}={qtype}" for part, qtype in spec.items()), **options}})
+    return made
+
+
 def main():
     be_quiet()
     torch.set_grad_enabled(False)
     torch.set_num_threads(1)
+    write_fixture(FIXTURES / "quantized", "pipelines", script="quantized_models.py", seed=40, cases=pipeline_cases(),
+                  className="PixArtSigmaPipeline", pipeline="pipelines/tiny")
     folder = FIXTURES / "quantized"
     folder.mkdir(parents=True, exist_ok=True)
     cases, tensors = [], {}
@@ -96,10 +138,7 @@ def main():
         for dtype in DTYPES:
             for qtype in QTYPES:
                 for options in ({}, other) if other and qtype in ("qint4", "qint2") else ({},):
-                    model = cls.from_pretrained(source, torch_dtype=DTYPES[dtype]).eval()
-                    quantize(model, weights=QTYPES[qtype], **options)
-                    freeze(model)
-                    output = call(widened(model), inputs)
+                    output = call(quantized(cls, source, dtype, qtype, **options), inputs)
                     key = "-".join([name, dtype, qtype, *("without-" + value for value in options.values())])
                     tensors[f"{key}.outputs.output"] = output.contiguous()
                     cases.append({"name": key, "model": name, "case": case, "dtype": dtype, "qtype": qtype, **options})

@@ -26,6 +26,7 @@ interface CaseMeta {
   config?: Record<string, Record<string, unknown>>;
   options: ReferenceOptions;
   picture?: string;
+  quantization?: { spec: string; exclude?: string };
 }
 
 const folders: string[] = [];
@@ -47,6 +48,15 @@ describe("PixArtSigmaPipeline with random weights", async () => {
     expectClose(latents.data, wanted(found, "final_latents"), tolerance(meta), "final latents");
     const pixels = Uint8Array.from(events.images.flatMap((image) => Array.from(image)));
     expect(difference(pixels, wanted(found, "picture")).maxAbs).toBeLessThanOrEqual(TOLERANCES.pictureLevels);
+  });
+});
+
+describe("PixArtSigmaPipeline with parts that Quanto has quantized", () => {
+  it.each(readFixture("quantized/pipelines"))("$name", async (found) => {
+    const meta = found.meta as unknown as CaseMeta;
+    const { events, latents } = await generate(modelFolder(meta), found);
+    expectClose(latents.data, wanted(found, "final_latents"), tolerance(meta), "final latents");
+    expect(difference(events.images[0] as Uint8Array, wanted(found, "picture")).maxAbs).toBeLessThanOrEqual(TOLERANCES.pictureLevels);
   });
 });
 
@@ -86,8 +96,11 @@ function modelFolder(meta: CaseMeta): string {
 }
 
 async function generate(folder: string, found: FixtureCase) {
-  const { seed, options } = found.meta as unknown as CaseMeta;
+  const { seed, options, quantization } = found.meta as unknown as CaseMeta;
   const pipeline = await DiffusionPipeline.fromPretrained(folder, { dtype: found.dtype, threads: 1 });
+  if (quantization !== undefined) {
+    pipeline.quantize(quantization.spec, quantization.exclude === undefined ? {} : { exclude: [quantization.exclude] });
+  }
   const request: GenerateOptions = {
     seed,
     negativePrompt: options.negative_prompt,

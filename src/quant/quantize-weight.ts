@@ -52,13 +52,18 @@ export function quantizeBlock(layout: WeightLayout, block: WeightBlock, stored: 
   return quantizeBits(layout, block, read, refuse);
 }
 
-/** Makes room for a quantized weight. */
-export function allocateWeight(layout: WeightLayout, shiftShape = layout.shift?.shape): QuantizedWeight {
+/** Makes room for a quantized weight; any of its blocks tells the shape of the shift. */
+export function allocateWeight(layout: WeightLayout, block: QuantizedBlock): QuantizedWeight {
   const tensor = (part: TensorLayout, shape = part.shape) => {
     const bytes = new Uint8Array(elementCount(shape) * elementSizeBytes(part.dtype));
     return { ...part, shape, bytes };
   };
-  return { data: tensor(layout.data), scale: tensor(layout.scale), shift: layout.shift && tensor(layout.shift, shiftShape) };
+  return { data: tensor(layout.data), scale: tensor(layout.scale), shift: layout.shift && tensor(layout.shift, shiftShape(layout, block)) };
+}
+
+/** The shape of the whole shift, by one block: the layout's, or [out, in, height, 1] for an unsplit convolution that hqq has improved. */
+export function shiftShape(layout: WeightLayout, { scale, shift }: QuantizedBlock): readonly number[] | undefined {
+  return shift === undefined || shift.length === scale.length ? layout.shift?.shape : [...layout.shape.slice(0, -1), 1];
 }
 
 /** Copies scale or shift of a block's groups, as the block has them, to where the whole tensor has them. */
@@ -81,14 +86,6 @@ export function placeBlock(layout: WeightLayout, block: WeightBlock, part: Quant
 }
 
 /**
- * The shape of a shift of so many numbers: the layout's, or [out, in, height, 1] for an unsplit convolution that hqq has improved.
- */
-export function shiftShape(layout: WeightLayout, count: number): readonly number[] | undefined {
-  const planned = layout.shift?.shape;
-  return planned === undefined || elementCount(planned) === count ? planned : [...layout.shape.slice(0, -1), 1];
-}
-
-/**
  * Quantizes a whole weight that is in memory, as numbers or as the bytes of a file.
  *
  * Errors: those of layOutWeight and quantizeBlock.
@@ -101,7 +98,7 @@ export function quantizeWeight(values: Float32Array | Uint8Array, spec: WeightSp
   for (const block of splitWeight(layout, 2 ** 20)) {
     const runs = block.runs.map(({ firstGroup, groups }) => stored.subarray(firstGroup * groupBytes, (firstGroup + groups) * groupBytes));
     const part = quantizeBlock(layout, block, joined(runs), storedDType);
-    whole ??= allocateWeight(layout, part.shift && shiftShape(layout, part.shift.length));
+    whole ??= allocateWeight(layout, part);
     placeBlock(layout, block, part, whole);
   }
   return whole as QuantizedWeight;

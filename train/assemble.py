@@ -1,11 +1,13 @@
 """Puts the trained parts together as a diffusers folder: float16 safetensors, configs, tokenizer, scheduler, model card.
 
-The card is train/card.md with the measured numbers of FOLDER/evaluation/evaluation.json put in place of {float32}, {qint8}, ...
+The card is train/card.md, filled with what evaluate.py measured and what the states of training say about their cost.
+
 usage: python train/assemble.py OUTPUT
 """
 
 import argparse
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -13,23 +15,35 @@ import torch
 from diffusers import PixArtSigmaPipeline, PixArtTransformer2DModel
 from transformers import T5EncoderModel
 
+import dataset
 import sample
 from state import FOLDER, prepare
 
 MOST_BYTES = 24_000_000
 
 
+def training_costs():
+    """One line for each long step: steps, processor time, and what it started from, as its state and log say."""
+    lines = []
+    for name, what in (("vae-train", "VAE"), ("vae-polish", "decoder, polished"), ("transformer", "transformer and text encoder")):
+        file = FOLDER / f"{name}.pt"
+        if file.exists():
+            state = torch.load(file, weights_only=False)
+            lines.append(f"- {what}: {state['step']:,} steps, {state['seconds'] / 60:.0f} minutes of one core, started from {state.get('origin', 'unrecorded weights')}")
+    return "\n".join(lines)
+
+
 def card():
-    """The model card with measured shares; a number that was not measured stays visibly open and fails the assembly."""
+    """The model card; a number that was not measured reads "not measured"."""
     text = (Path(__file__).parent / "card.md").read_text()
     evaluation = FOLDER / "evaluation" / "evaluation.json"
     results = json.loads(evaluation.read_text()) if evaluation.exists() else {}
+    facts = {"colours": ", ".join(dataset.COLOURS), "subjects": ", ".join(dataset.NAMES), "training": training_costs()}
     for qtype, result in results.items():
-        for key in ("subject", "colour", "both"):
-            text = text.replace(f"{{{qtype}.{key}}}", f"{result[key]:.1%}".replace("%", " %"))
-        for kind, (right, count) in result.get("composed", {}).items():
-            text = text.replace(f"{{{qtype}.{kind}}}", f"{right} of {count}")
-    return text
+        facts |= {f"{qtype}.{key}": f"{result[key]:.1%}".replace("%", " %") for key in ("subject", "colour", "both")}
+        facts |= {f"{qtype}.{kind}": f"{right} of {count}" for kind, (right, count) in result.get("composed", {}).items()}
+        facts[f"{qtype}.wrong"] = "; ".join(result["wrong"]) or "none"
+    return re.sub(r"\{([a-z0-9.]+)\}", lambda match: facts.get(match[1], "not measured"), text)
 
 
 def main():

@@ -89,10 +89,9 @@ def score_composed(judge, cases, pictures):
             scores[scene.kind].append(False)
         elif scene.kind == "size":
             larger = max(box[1] - box[0], box[3] - box[2])
-            wanted = max(scene.objects[0][3] / dataset.SIZE, 0)
-            scores["size"].append(larger > 0.72 if wanted > 0.7 else larger < 0.55)
+            scores["size"].append(bool(larger > 0.72 if scene.word == "big" else larger < 0.55))
         else:
-            scores["side"].append(box[3] < 0.6 if scene.word == "left" else box[2] > 0.4)
+            scores["side"].append(bool(box[3] < 0.6 if scene.word == "left" else box[2] > 0.4))
     return {kind: [sum(values), len(values)] for kind, values in scores.items()}
 
 
@@ -141,7 +140,7 @@ def main():
             results[qtype]["composed"] = score_composed(judge, composed, drawn)
             dataset.grid(drawn, 16, args.output / f"composed-{qtype}.png")
         results[qtype]["seconds"] = round(time.monotonic() - started, 1)
-        print(qtype, json.dumps({k: v for k, v in results[qtype].items()}), flush=True)
+        print(qtype, json.dumps(results[qtype]), flush=True)
         (args.output / "evaluation.json").write_text(json.dumps(results, indent=1) + "\n")
 
 

@@ -61,7 +61,8 @@ class Average:
 class Run:
     """One training run by name: its log, its checkpoint, the schedule of its steps and a clean end at SIGTERM and SIGINT."""
 
-    def __init__(self, name, steps, parts, generator, save_every=120):
+    def __init__(self, name, steps, parts, generator, origin="nothing", save_every=120):
+        self.origin = origin  # what the weights began with, for the card
         self.name, self.steps, self.parts, self.generator, self.save_every = name, steps, parts, generator, save_every
         self.step, self.seconds, self.stopping = 0, 0.0, False
         self.file = FOLDER / f"{name}.pt"
@@ -74,7 +75,7 @@ class Run:
                 part.load_state_dict(saved["parts"][key])
             generator.bit_generator.state = saved["numpy"]
             torch.set_rng_state(saved["torch"])
-            self.step, self.seconds = saved["step"], saved["seconds"]
+            self.step, self.seconds, self.origin = saved["step"], saved["seconds"], saved.get("origin", origin)
         self.log(f"start at step {self.step} of {steps}, {self.seconds:.0f} s so far, {torch.get_num_threads()} thread(s)")
 
     def _stop(self, *_):
@@ -93,6 +94,7 @@ class Run:
             "torch": torch.get_rng_state(),
             "step": self.step,
             "seconds": self.seconds,
+            "origin": self.origin,
         }
         temporary = self.file.with_suffix(".part")
         torch.save(state, temporary)
@@ -116,7 +118,7 @@ class Run:
             if self.step % every == 0:
                 report(self.step)
         self.save()
-        if not self.stopping:
+        if not self.stopping and self.step % every:
             report(self.step)
         self.log(f"stop at step {self.step}, {self.seconds:.0f} s in all")
 

@@ -103,7 +103,7 @@ def main():
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--heads", type=int, default=4)
-    parser.add_argument("--blocks", type=int, default=5)
+    parser.add_argument("--blocks", type=int, default=6)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--report", type=int, default=400)
@@ -118,7 +118,7 @@ def main():
     average = Average(trained, 0.999)
     generator = numpy.random.default_rng(args.seed)
     parts = {"text_encoder": text_encoder, "transformer": transformer, "optimizer": optimizer, "average": average}
-    run = Run("transformer", args.steps, parts, generator)
+    run = Run("transformer", args.steps, parts, generator, str(args.warm_start or "nothing"))
     batches = Batches(tokenizer, generator)
     alphas = torch.cumprod(1 - torch.linspace(0.0001, 0.02, 1000, dtype=torch.float64), 0).float()
     prompts = report_prompts()

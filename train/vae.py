@@ -123,7 +123,8 @@ def main():
     optimizer = torch.optim.AdamW(split_decay(trained, 0.0), lr=top, betas=(0.9, 0.99), fused=True)
     average = Average([p for module in trained for p in module.parameters()], 0.999)
     generator = numpy.random.default_rng(args.seed)
-    run = Run(f"vae-{args.stage}", steps, {"vae": vae, "optimizer": optimizer, "average": average}, generator)
+    origin = args.warm_start or ("the VAE of the latents" if polish else "nothing")
+    run = Run(f"vae-{args.stage}", steps, {"vae": vae, "optimizer": optimizer, "average": average}, generator, origin)
     samples = batch(numpy.random.default_rng(99), 24)
 
     def one_step(step):

@@ -18,6 +18,8 @@ export interface WeightTable {
   readonly qtypes?: ReadonlyMap<string, string> | undefined;
   /** Quantized modules that have a scale of 0: a row of zeros, whose codes may be anything. */
   readonly zeroScales?: ReadonlySet<string> | undefined;
+  /** Attention calculates queries, keys and values in one product. */
+  readonly fusesQkv?: boolean | undefined;
 }
 
 /** A place in a checkpoint's tree of names. */
@@ -50,6 +52,11 @@ export class Weights {
   /** The qtype of this place's weight, by name, or undefined if it is stored as it is. */
   get qtype(): string | undefined {
     return this.#table.qtypes?.get(this.path);
+  }
+
+  /** Whether attention layers fuse their projections. */
+  get fusesQkv(): boolean {
+    return this.#table.fusesQkv ?? false;
   }
 
   /** Whether a row of this place's quantized weight has a scale of 0. */

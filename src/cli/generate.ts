@@ -26,7 +26,7 @@ export async function generate(prompt: string | undefined, flags: GenerateFlags,
   };
   for (const message of request.warnings) warn(message);
   const progress = createProgress(terminal, flags.quiet === true);
-  const { images, report } = await run(request, surroundings, progress, warn).finally(() => progress.stop());
+  const { images, report } = await run(request, flags, surroundings, progress, warn).finally(() => progress.stop());
   if (signal.aborted) throw new CancelledError("the run was cancelled");
   const [first] = images;
   if (request.recipe !== undefined && first !== undefined) for (const message of warningsAfter(request.recipe, first.recipe)) warn(message);
@@ -42,7 +42,13 @@ export async function generate(prompt: string | undefined, flags: GenerateFlags,
   if (!isNamed) terminal.stdout.write(files.map((file) => `${file}\n`).join(""));
 }
 
-async function run(request: Request, { library, signal }: Surroundings, progress: Progress, warn: (message: string) => void) {
+async function run(
+  request: Request,
+  flags: GenerateFlags,
+  { library, signal }: Surroundings,
+  progress: Progress,
+  warn: (message: string) => void,
+) {
   const images: GeneratedImage[] = [];
   let report: RunReport | undefined;
   const onEvent = (event: PipelineEvent) => {
@@ -53,6 +59,7 @@ async function run(request: Request, { library, signal }: Surroundings, progress
   };
   const pipeline = await library.openPipeline(request.model, { ...request.load, signal, onEvent });
   try {
+    if (flags.fuseQkv === true) pipeline.transformer?.fuseQkvProjections();
     if (request.quantization !== undefined) pipeline.quantize(request.quantization.spec, request.quantization);
     for await (const event of pipeline.stream(request.prompt, { ...request.generate, signal })) {
       onEvent(event);

@@ -83,6 +83,7 @@ async function run(args: readonly string[], change: { fail?: unknown; abortAt?: 
     async openPipeline(model, load) {
       let quantization: QuantizationRequest | undefined;
       return {
+        transformer: null,
         quantize(spec, patterns) {
           quantization = { spec, ...patterns };
         },
@@ -97,6 +98,9 @@ async function run(args: readonly string[], change: { fail?: unknown; abortAt?: 
     },
     async inspectModel(model) {
       throw new CheckpointError(`model folder "${model}" does not exist`, { where: model, hint: "look elsewhere" });
+    },
+    async quantizeCheckpoint() {
+      throw new Error("not asked for here");
     },
     demoModelFolder: "/demo",
   };

@@ -8,7 +8,8 @@ import { isCancelled, reportCancelled, reportFailure } from "./failure.ts";
 import { generate } from "./generate.ts";
 import { inspect } from "./inspect.ts";
 import { flagsOf, misuse } from "./misuse.ts";
-import { collected, decimalNumber, dtypeWord, seedNumber, type ValueReader, wholeNumber, word } from "./option-values.ts";
+import { collected, decimalNumber, dtypeWord, oneOf, seedNumber, type ValueReader, wholeNumber, word } from "./option-values.ts";
+import { type QuantizeFlags, quantizeModel } from "./quantize.ts";
 import type { GenerateFlags } from "./request.ts";
 import type { Surroundings } from "./surroundings.ts";
 
@@ -46,6 +47,7 @@ function createProgram(surroundings: Surroundings): Command {
     })
     .exitOverride();
   addGenerate(program, surroundings);
+  addQuantize(program, surroundings);
   addInspect(program, surroundings);
   return program;
 }
@@ -77,6 +79,7 @@ function addGenerate(program: Command, surroundings: Surroundings): void {
   );
   option("--include <pattern>", "quantize only layers whose full name matches; may be repeated", collected("--include"));
   option("--exclude <pattern>", "leave layers out; may be repeated", collected("--exclude"));
+  option("--fuse-qkv", "one product for queries, keys and values of the transformer");
   option("--variant <name>", 'take weights of a variant, such as "fp16"', word("--variant", "the name of a variant"));
   option("--revision <name>", "branch, tag or commit of a Hub id", word("--revision", "a branch, tag or commit"));
   option("--offline", "use downloaded models only, never the network");
@@ -90,6 +93,36 @@ function addGenerate(program: Command, surroundings: Surroundings): void {
   command.action(async (prompt: string | undefined, flags: GenerateFlags) => {
     refuseMoreThanOne(command, "prompt");
     await generate(prompt, flags, surroundings);
+  });
+}
+
+function addQuantize(program: Command, surroundings: Surroundings): void {
+  const command = program.command("quantize").argument("<model>", "folder or Hub id of a pipeline, or folder of one part");
+  command.description("write a model with quantized weights, which halftone and Quanto load");
+  const option = optionOf(command);
+  option(
+    "--qtype <spec>",
+    'quantize: "qint8" (transformer and text encoders), or pairs such as "transformer=qint4,text_encoder=qfloat8"',
+    word("--qtype", "a qtype or pairs part=qtype"),
+  );
+  option("--output <folder>", "where to write the model", word("--output", "the name of a folder"));
+  option("--include <pattern>", "quantize only layers whose full name matches; may be repeated", collected("--include"));
+  option("--exclude <pattern>", "leave layers out; may be repeated", collected("--exclude"));
+  option("--dtype <dtype>", "what weights are rounded to first: float32 (default), float16, bfloat16", dtypeWord("--dtype"));
+  option("--optimizer <name>", "absmax for 8 bits, max (default) or hqq for fewer", oneOf("--optimizer", ["absmax", "max", "hqq"]));
+  option("--layout <name>", "whose files to write: quanto (default) or diffusers", oneOf("--layout", ["quanto", "diffusers"]));
+  option("--variant <name>", 'take weights of a variant, such as "fp16"', word("--variant", "the name of a variant"));
+  option("--revision <name>", "branch, tag or commit of a Hub id", word("--revision", "a branch, tag or commit"));
+  option("--offline", "use downloaded models only, never the network");
+  option("--force", "replace the output if it is a model's folder");
+  option("--json", "print one JSON object instead of the folder's name");
+  option("--quiet", "print no progress and no summary");
+  command.action(async (model: string, flags: Partial<QuantizeFlags>) => {
+    refuseMoreThanOne(command, "model");
+    const { qtype, output } = flags;
+    if (qtype === undefined) throw new UsageError("quantize needs --qtype, got none", { hint: "for example --qtype qint8" });
+    if (output === undefined) throw new UsageError("quantize needs --output, got none", { hint: "name the folder to write" });
+    await quantizeModel(model, { ...flags, qtype, output }, surroundings);
   });
 }
 

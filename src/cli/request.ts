@@ -25,6 +25,7 @@ export interface GenerateFlags {
   readonly width?: number;
   readonly images?: number;
   readonly dtype?: ComputeDType;
+  readonly fuseQkv?: boolean;
   readonly qtype?: string;
   readonly include?: readonly string[];
   readonly exclude?: readonly string[];

@@ -1,10 +1,19 @@
 /**
  * What a command works with: the library, the terminal, and the signal of Ctrl-C. Handed in, so that tests can run commands in their own.
  */
-import type { GenerateOptions, LoadOptions, ModelReport, PipelineEvent, QuantizationRequest } from "../index.ts";
+import type {
+  GenerateOptions,
+  LoadOptions,
+  ModelReport,
+  PipelineEvent,
+  QuantizationRequest,
+  QuantizeCheckpointOptions,
+  QuantizeReport,
+} from "../index.ts";
 
 /** An open pipeline, as much of it as a command needs. */
 export interface OpenPipeline {
+  readonly transformer: { fuseQkvProjections(): void } | null;
   quantize(spec: string, patterns: Omit<QuantizationRequest, "spec">): void;
   stream(prompt: string, options: GenerateOptions): AsyncIterable<PipelineEvent>;
   dispose(): Promise<void>;
@@ -14,6 +23,7 @@ export interface OpenPipeline {
 export interface Library {
   openPipeline(model: string, options: LoadOptions): Promise<OpenPipeline>;
   inspectModel(model: string, options: LoadOptions): Promise<ModelReport>;
+  quantizeCheckpoint(model: string, options: QuantizeCheckpointOptions): Promise<QuantizeReport>;
   /** The embedded checkpoint. */
   readonly demoModelFolder: string;
 }

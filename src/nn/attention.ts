@@ -2,7 +2,7 @@
 import type { Weights } from "../checkpoint/weights.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import { multiHeadAttention } from "../graph/operators.ts";
-import { linear } from "./linear.ts";
+import { fusedLinear, linear } from "./linear.ts";
 
 /** Shape of an attention layer. */
 export interface AttentionOptions {
@@ -23,10 +23,16 @@ export interface AttentionOptions {
 export function attention(g: Graph, weights: Weights, x: Value, options: AttentionOptions): Value {
   const inner = options.heads * options.headDim;
   const context = options.context ?? x;
-  const query = linear(g, weights.at("to_q"), x, { out: inner, bias: options.bias });
-  const key = linear(g, weights.at("to_k"), context, { out: inner, bias: options.bias });
-  const value = linear(g, weights.at("to_v"), context, { out: inner, bias: options.bias });
+  const [query, key, value] = projections(g, weights, x, context, { out: inner, bias: options.bias });
   const scale = 1 / Math.sqrt(options.headDim);
   const mixed = multiHeadAttention(g, query, key, value, { heads: options.heads, scale, keyMask: options.keyMask });
   return linear(g, weights.at("to_out", 0), mixed, { out: x.shape.at(-1) as number });
+}
+
+/** Queries, keys and values; one product for all three, or for keys and values of another sequence, where the part has been told to fuse them. */
+function projections(g: Graph, weights: Weights, x: Value, context: Value, options: { out: number; bias: boolean }): [Value, Value, Value] {
+  const [toQ, toK, toV] = [weights.at("to_q"), weights.at("to_k"), weights.at("to_v")];
+  if (!weights.fusesQkv) return [linear(g, toQ, x, options), linear(g, toK, context, options), linear(g, toV, context, options)];
+  if (context === x) return fusedLinear(g, [toQ, toK, toV], x, options) as [Value, Value, Value];
+  return [linear(g, toQ, x, options), ...(fusedLinear(g, [toK, toV], context, options) as [Value, Value])];
 }

@@ -1,8 +1,8 @@
 /** The affine layer, torch's nn.Linear: the layer that quantization replaces. */
 import type { Weights } from "../checkpoint/weights.ts";
 import type { Graph, Value } from "../graph/graph.ts";
-import { add, matMulTransposed } from "../graph/operators.ts";
-import { layerWeight } from "./layer-weight.ts";
+import { add, matMulTransposed, split } from "../graph/operators.ts";
+import { fusedLayerWeight, layerWeight } from "./layer-weight.ts";
 import { weightValue } from "./weight.ts";
 
 /** Shape and precision of a linear layer. */
@@ -26,4 +26,24 @@ export function linear(g: Graph, weights: Weights, x: Value, options: LinearOpti
   const product = matMulTransposed(g, x, weight);
   if (options.bias === false) return product;
   return add(g, product, weightValue(g, weights.tensor("bias", [options.out]), { after: x }));
+}
+
+/**
+ * Several layers of the same input as one wide product, split again: the same numbers with fewer, larger products.
+ *
+ * Shapes: x [..., in] -> [..., out] for each of `layers`.
+ */
+export function fusedLinear(g: Graph, layers: readonly Weights[], x: Value, options: { out: number; bias: boolean }): Value[] {
+  const shape = [options.out, x.shape.at(-1) as number];
+  const weight = fusedLayerWeight(
+    g,
+    layers,
+    layers.map(() => ({ kind: "linear", shape, after: x })),
+  );
+  const product = matMulTransposed(g, x, weight);
+  const biases = layers
+    .map((weights) => (options.bias ? weights.tensor("bias", [options.out]) : undefined))
+    .filter((bias) => bias !== undefined);
+  const result = biases.length === 0 ? product : add(g, product, weightValue(g, biases, { after: x }));
+  return split(g, result, layers.length, result.shape.length - 1);
 }

@@ -6,7 +6,7 @@
  */
 import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
 import type { Graph, Value } from "../graph/graph.ts";
-import { cast, waitFor } from "../graph/operators.ts";
+import { cast, concat, waitFor } from "../graph/operators.ts";
 import type { ComputeDType, DType } from "../tensor/dtype.ts";
 
 /** From this size on a weight's unpacking waits for its layer's input; smaller ones may all be unpacked at once. */
@@ -20,13 +20,16 @@ export interface WeightOptions {
   keepPrecision?: boolean | undefined;
 }
 
-/** The weight in float32, rounded to the graph's dtype on the way. */
-export function weightValue(g: Graph, stored: StoredTensor, options: WeightOptions): Value {
-  const value = g.weight(stored);
-  const path = conversions(stored.dtype, options.keepPrecision ? "float32" : g.dtype);
-  if (path.length === 0) return value;
-  const waits = stored.sizeBytes >= WAIT_FROM_BYTES;
-  return path.reduce((previous, dtype) => cast(g, previous, dtype), waits ? waitFor(g, value, options.after) : value);
+/** The weight in float32, rounded to the graph's dtype on the way; several of one dtype are joined along axis 0. */
+export function weightValue(g: Graph, stored: StoredTensor | readonly StoredTensor[], options: WeightOptions): Value {
+  const tensors = Array.isArray(stored) ? (stored as readonly StoredTensor[]) : [stored as StoredTensor];
+  const [first] = tensors as [StoredTensor];
+  const path = conversions(first.dtype, options.keepPrecision ? "float32" : g.dtype);
+  if (path.length === 0 && tensors.length === 1) return g.weight(first);
+  const waits = tensors.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) >= WAIT_FROM_BYTES;
+  const values = tensors.map((tensor) => (waits ? waitFor(g, g.weight(tensor), options.after) : g.weight(tensor)));
+  const joined = values.length === 1 ? (values[0] as Value) : concat(g, values, 0);
+  return path.reduce((previous, dtype) => cast(g, previous, dtype), joined);
 }
 
 /**

@@ -215,6 +215,24 @@ export class DiffusionModel {
     this.#marks = new Map();
   }
 
+  /**
+   * From now on every attention layer calculates its queries, keys and values in one product (keys and values, for another sequence).
+   *
+   * The numbers stay the same, and so does what is stored: it may be called before or after quantizing, and undone.
+   * Errors: UsageError for a part whose attention layers are not diffusers'.
+   */
+  fuseQkvProjections(): void {
+    if (!this.modules.some(({ name }) => name.endsWith(".to_q"))) {
+      throw new UsageError(`${this.part} (${this.className}) has no projections to fuse, only diffusers' transformers have`);
+    }
+    this.#table = { ...this.#table, fusesQkv: true };
+  }
+
+  /** Undoes fuseQkvProjections(). */
+  unfuseQkvProjections(): void {
+    this.#table = { ...this.#table, fusesQkv: false };
+  }
+
   /** Closes the files; idempotent. */
   async dispose(): Promise<void> {
     await this.#store.close();

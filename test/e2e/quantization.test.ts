@@ -3,6 +3,7 @@ import { DiffusionModel, DiffusionPipeline, demoModelFolder, freeze, type Pipeli
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { weightCacheFolder } from "../../src/runtime/weight-cache-node.ts";
 import { caught } from "../support/caught.ts";
+import { expectClose } from "../support/compare.ts";
 import { fixturePath } from "../support/fixture.ts";
 
 const tiny = fixturePath("pipelines/tiny");
@@ -144,6 +145,31 @@ describe("pipeline.quantize", () => {
     ["qint7", /qtype must be one of/],
   ])("refuses %s", async (spec, message) => {
     expect((await caught(async () => pipeline.quantize(spec))).message).toMatch(message);
+  });
+});
+
+describe("fuseQkvProjections", () => {
+  it.each([undefined, "qint8", "qfloat8", "qint4", "qint2"])("changes nothing but the number of products, with %s", async (qtype) => {
+    if (qtype !== undefined) pipeline.quantize(`transformer=${qtype}`);
+    const apart = await pipeline.generate("a fox", quick);
+    transformer().fuseQkvProjections();
+    const fused = await pipeline.generate("a fox", quick);
+    expectClose(fused.report.latents.data, apart.report.latents.data, 1e-6, "latents");
+    transformer().unfuseQkvProjections();
+    expect((await pipeline.generate("a fox", quick)).report.latents.data).toEqual(apart.report.latents.data);
+  });
+
+  it("works on layers of different qtypes", async () => {
+    quantize(pipeline.transformer, { weights: qint8 });
+    quantize(pipeline.transformer, { weights: qint4, include: "*.to_k" });
+    const apart = await pipeline.generate("a fox", quick);
+    transformer().fuseQkvProjections();
+    expectClose((await pipeline.generate("a fox", quick)).report.latents.data, apart.report.latents.data, 1e-6, "latents");
+  });
+
+  it("is refused for a part without such layers", async () => {
+    const error = await caught(async () => pipeline.textEncoder?.fuseQkvProjections());
+    expect(error.message).toBe("text_encoder (T5EncoderModel) has no projections to fuse, only diffusers' transformers have");
   });
 });
 

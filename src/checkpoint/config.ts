@@ -14,7 +14,8 @@ import { CheckpointError, UnsupportedError } from "../errors.ts";
  */
 export function parseConfig<const S extends v.GenericSchema>(schema: S, value: unknown, subject: string, where: string): v.InferOutput<S> {
   // To JavaScript, and so to valibot, a list is an object too.
-  if (Array.isArray(value) && schema.type === "object") throw new CheckpointError(`${subject} is a list, expected an object`, { where });
+  if (Array.isArray(value) && (schema.type === "object" || schema.type === "record"))
+    throw new CheckpointError(`${subject} is a list, expected an object`, { where });
   const result = v.safeParse(schema, value, { abortEarly: true });
   if (result.success) return result.output;
   const issue = result.issues[0];

@@ -5,13 +5,12 @@
  * one name or the other. What a killed process left behind is swept by the next one: what it had begun is removed, what had stepped aside
  * takes its name again if nothing else has.
  */
-import { createHash, randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { access, copyFile, link, mkdir, open, readdir, realpath, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
-import { hostname } from "node:os";
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { FileError, UsageError } from "../errors.ts";
 import type { ByteSource } from "./byte-source.ts";
+import { forgetHidden, hiddenName, removeHidden, statIfPresent, sweep } from "./hidden-folders-node.ts";
 import { systemCode, writeFailure } from "./write-failure-node.ts";
 
 /** How a folder may take its place. */
@@ -28,9 +27,6 @@ export interface StagedFolderOptions {
 const PIECE_BYTES = 8 * 2 ** 20;
 /** A folder with one of these is a model's, and may be replaced. */
 const MODEL_FILES = ["model_index.json", "config.json"];
-/** The hidden folders of this process. */
-const own = new Set<string>();
-
 /** A folder under way. */
 export class StagedFolder {
   /** Where it will be. */
@@ -60,7 +56,7 @@ export class StagedFolder {
     try {
       await mkdir(hidden);
     } catch (cause) {
-      own.delete(hidden);
+      forgetHidden(hidden);
       throw writeFailure(path, cause);
     }
     return new StagedFolder(target, hidden, options.force === true);
@@ -113,13 +109,13 @@ export class StagedFolder {
       await this.abort();
       throw writeFailure(this.target, cause);
     }
-    own.delete(this.path);
+    forgetHidden(this.path);
   }
 
   /** Removes what was written; idempotent. */
   async abort(): Promise<void> {
     await rm(this.path, { recursive: true, force: true }).catch(() => {});
-    own.delete(this.path);
+    forgetHidden(this.path);
   }
 
   async #takeName(): Promise<void> {
@@ -136,16 +132,14 @@ export class StagedFolder {
         },
       );
       try {
-        if (await renameInto(this.path, this.target)) {
-          if (isAside) await rm(old, { recursive: true, force: true });
-          return;
-        }
-        if (isAside) await rm(old, { recursive: true, force: true });
+        const isThere = await renameInto(this.path, this.target);
+        if (isAside) await removeHidden(this.target, old);
+        if (isThere) return;
       } catch (cause) {
         if (isAside) await rename(old, this.target).catch(() => {});
         throw cause;
       } finally {
-        own.delete(old);
+        forgetHidden(old);
       }
     }
     throw new FileError(`"${this.target}" is being written by other processes all the time`, { where: this.target });
@@ -158,7 +152,9 @@ async function renameInto(from: string, to: string): Promise<boolean> {
     await rename(from, to);
     return true;
   } catch (cause) {
-    if (["ENOTEMPTY", "EEXIST", "EPERM"].includes(systemCode(cause) ?? "") && (await statIfPresent(to)) !== undefined) return false;
+    // Windows says EPERM of a name that is taken, and of much else.
+    if (["ENOTEMPTY", "EEXIST"].includes(systemCode(cause) ?? "")) return false;
+    if (systemCode(cause) === "EPERM" && (await statIfPresent(to)) !== undefined) return false;
     throw cause;
   }
 }
@@ -221,47 +217,6 @@ async function checkSpace(path: string, parent: string, expectedBytes: number): 
   });
 }
 
-/** Names tell whose they are: a machine, a process, and the folder that is meant (a name of fixed length: it may be long already). */
-function hiddenName(target: string, kind: "new" | "old"): string {
-  const path = join(dirname(target), `${prefixOf(target)}-${process.pid}-${randomBytes(4).toString("hex")}.${kind}`);
-  own.add(path);
-  return path;
-}
-
-function prefixOf(target: string): string {
-  const digest = (text: string) => createHash("sha256").update(text).digest("hex");
-  return `.halftone-${digest(basename(target)).slice(0, 12)}-${digest(hostname()).slice(0, 8)}`;
-}
-
-/** Removes what processes that are gone had begun, and gives back what they had moved aside. */
-async function sweep(target: string): Promise<void> {
-  const parent = dirname(target);
-  const names = await readdir(parent).catch(() => []);
-  const prefix = `${prefixOf(target)}-`;
-  const stale = names.filter((name) => name.startsWith(prefix) && isStale(join(parent, name), name.slice(prefix.length)));
-  for (const name of stale.filter((name) => name.endsWith(".old"))) {
-    // A free name is taken by one rename: no moment without the folder.
-    if ((await statIfPresent(target)) === undefined) await rename(join(parent, name), target).catch(() => {});
-    else await rm(join(parent, name), { recursive: true, force: true }).catch(() => {});
-  }
-  for (const name of stale.filter((name) => name.endsWith(".new"))) {
-    await rm(join(parent, name), { recursive: true, force: true }).catch(() => {});
-  }
-}
-
-function isStale(path: string, rest: string): boolean {
-  const pid = /^(\d+)-[0-9a-f]{8}\.(?:new|old)$/.exec(rest)?.[1];
-  if (pid === undefined) return false;
-  // In containers every process may have the same number: ours, but not our folder.
-  if (Number(pid) === process.pid) return !own.has(path);
-  try {
-    process.kill(Number(pid), 0);
-    return false;
-  } catch (cause) {
-    return systemCode(cause) === "ESRCH";
-  }
-}
-
 async function linkOrCopy(from: string, to: string): Promise<void> {
   try {
     await link(from, to);
@@ -297,14 +252,5 @@ async function syncFolder(folder: string): Promise<void> {
     await handle?.sync().catch(() => {});
   } finally {
     await handle?.close();
-  }
-}
-
-async function statIfPresent(path: string) {
-  try {
-    return await stat(path);
-  } catch (cause) {
-    if (systemCode(cause) === "ENOENT") return undefined;
-    throw writeFailure(path, cause);
   }
 }

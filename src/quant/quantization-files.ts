@@ -197,7 +197,7 @@ export function diffusersQuantization(layers: readonly QuantizableLayer[], qtype
     );
   }
   return {
-    modules_to_not_convert: left.size === 0 ? null : [...left.keys()],
+    modules_to_not_convert: left.size === 0 ? null : [...left.keys()].sort(),
     quant_method: "quanto",
     weights_dtype: qtype.diffusersName,
   };

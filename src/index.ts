@@ -36,6 +36,13 @@ export { saveLatents } from "./pipelines/latents-node.ts";
 export type { GenerateOptions, LoadOptions } from "./pipelines/options.ts";
 export { DiffusionPipeline, type GenerateResult, type PipelineOptions } from "./pipelines/pipeline.ts";
 export { freeze, type QuantizeOptions, quantize } from "./pipelines/quantization.ts";
+export {
+  type QuantizeCheckpointOptions,
+  type QuantizedPartReport,
+  type QuantizeEvent,
+  type QuantizeReport,
+  quantizeCheckpoint,
+} from "./pipelines/quantize-checkpoint.ts";
 export { type QType, qfloat8, qfloat8_e4m3fn, qfloat8_e4m3fnuz, qfloat8_e5m2, qint2, qint4, qint8 } from "./quant/qtype.ts";
 export type { ComputeDType } from "./tensor/dtype.ts";
 export type { FloatTensor } from "./tensor/tensor.ts";

@@ -12,6 +12,8 @@ const FLAGS: Readonly<Record<string, string>> = {
   height: "--height",
   width: "--width",
   seed: "--seed",
+  qtype: "--qtype",
+  optimizer: "--optimizer",
 };
 
 /** Prints an error to stderr and returns the exit code: 2 for misuse, 1 otherwise. */

@@ -42,11 +42,16 @@ export function seedNumber(flag: string): ValueReader<number | bigint> {
 
 /** One of the dtypes that a pipeline can be loaded in. */
 export function dtypeWord(flag: string): ValueReader<ComputeDType> {
+  return oneOf(flag, DTYPES);
+}
+
+/** One of a few words. */
+export function oneOf<const W extends string>(flag: string, words: readonly W[]): ValueReader<W> {
   return (text) => {
-    const found = DTYPES.find((dtype) => dtype === text);
+    const found = words.find((word) => word === text);
     if (found !== undefined) return found;
-    const near = nearestWord(text, DTYPES);
-    throw new UsageError(`${flag} expects float32, float16 or bfloat16, got ${shown(text)}`, {
+    const near = nearestWord(text, words);
+    throw new UsageError(`${flag} expects ${words.slice(0, -1).join(", ")} or ${words.at(-1)}, got ${shown(text)}`, {
       hint: near === undefined ? undefined : `did you mean ${near}?`,
     });
   };

@@ -1,8 +1,11 @@
 /**
  * Says in a line where a run is: phase, step, seconds per step, time left, memory. Pure: events and a clock in, text out.
  */
-import type { PipelineEvent } from "../index.ts";
+import type { PipelineEvent, QuantizeEvent } from "../index.ts";
 import { bytesText, secondsText } from "./units.ts";
+
+/** Whatever takes so long that it is shown. */
+export type ShownEvent = PipelineEvent | QuantizeEvent;
 
 /** What an event means for the terminal. */
 export interface ProgressLine {
@@ -21,6 +24,7 @@ export class ProgressText {
   #stepSeconds: number[] = [];
   #step = 0;
   #steps = 0;
+  #quantizing: { readonly part: string; readonly ms: number; readonly bytes: number } | undefined;
   #downloadStarted: { readonly ms: number; readonly bytes: number } | undefined;
 
   /** `now` counts milliseconds. */
@@ -30,7 +34,7 @@ export class ProgressText {
   }
 
   /** Returns the line for an event, or undefined if it has none. */
-  next(event: PipelineEvent): ProgressLine | undefined {
+  next(event: ShownEvent): ProgressLine | undefined {
     switch (event.type) {
       case "download":
         return { text: this.#download(event), isMilestone: event.receivedBytes === event.totalBytes };
@@ -38,6 +42,8 @@ export class ProgressText {
         return { text: `load ${event.part} (${event.className}, ${bytesText(event.weightBytes)})`, isMilestone: true };
       case "freeze":
         return { text: freezeText(event), isMilestone: true };
+      case "quantize":
+        return { text: this.#quantize(event), isMilestone: event.doneBytes === event.totalBytes };
       case "segment":
         return { text: this.#segment(event), isMilestone: false };
       case "step":
@@ -62,6 +68,20 @@ export class ProgressText {
     const rate = seconds > 0 ? (received - this.#downloadStarted.bytes) / seconds : 0;
     const left = rate > 0 && received < total ? `${secondsText((total - received) / rate)} left` : undefined;
     return join([`download ${file}  ${bytesText(received)} of ${bytesText(total)}`, rate > 0 ? `${bytesText(rate)}/s` : undefined, left]);
+  }
+
+  #quantize({ part, doneBytes, totalBytes }: QuantizeEvent): string {
+    if (this.#quantizing?.part !== part) this.#quantizing = { part, ms: this.#now(), bytes: doneBytes };
+    const seconds = (this.#now() - this.#quantizing.ms) / 1000;
+    const rate = seconds > 0 ? (doneBytes - this.#quantizing.bytes) / seconds : 0;
+    const left = rate > 0 && doneBytes < totalBytes ? `${secondsText((totalBytes - doneBytes) / rate)} left` : undefined;
+    const pace = rate > 0 ? `${bytesText(rate)}/s` : undefined;
+    return join([
+      `quantize ${part}  ${bytesText(doneBytes)} of ${bytesText(totalBytes)}`,
+      pace,
+      left,
+      memory("memory", this.#residentBytes()),
+    ]);
   }
 
   #segment({ phase, part, done, total }: Extract<PipelineEvent, { type: "segment" }>): string {

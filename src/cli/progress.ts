@@ -4,13 +4,12 @@
  * The engine holds the JavaScript thread while a segment runs, so no timer turns the spinner then: every event draws it anew.
  */
 import ora from "ora";
-import type { PipelineEvent } from "../index.ts";
-import { ProgressText } from "./progress-text.ts";
+import { ProgressText, type ShownEvent } from "./progress-text.ts";
 import type { Terminal } from "./surroundings.ts";
 
 /** Shows events. */
 export interface Progress {
-  show(event: PipelineEvent): void;
+  show(event: ShownEvent): void;
   /** Takes the changing line away. */
   stop(): void;
 }

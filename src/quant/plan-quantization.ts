@@ -2,9 +2,8 @@
  * From a spec, patterns and an optimizer to what is wanted of every layer. Patterns of `include` and `exclude` count for every quantized
  * part, so one that matches in a single part is no mistake.
  */
-import { quote } from "../checkpoint/stored-tensor.ts";
-import { nearestWord, UsageError } from "../errors.ts";
-import { matchesPattern } from "./fnmatch.ts";
+import { UsageError } from "../errors.ts";
+import { checkPatterns, selectModules } from "./module-patterns.ts";
 import type { QType } from "./qtype.ts";
 import { type QuantizationSpec, qtypesByModule } from "./spec.ts";
 import { checkOptimizer, type OptimizerName } from "./weight-layout.ts";
@@ -33,15 +32,15 @@ export interface LayerPlan {
 export function planQuantization(
   spec: QuantizationSpec,
   modules: ReadonlyMap<string, readonly string[]>,
-  { include = [], exclude = [], optimizer }: QuantizationPatterns = {},
+  { include, exclude, optimizer }: QuantizationPatterns = {},
 ): Map<string, Map<string, LayerPlan>> {
-  for (const pattern of [...include, ...exclude]) checkMatches(pattern, modules);
-  const matches = (name: string, patterns: readonly string[]) => patterns.some((pattern) => matchesPattern(name, pattern));
+  // No flag and an empty list are the same.
+  const patterns = { include: include?.length === 0 ? undefined : include, exclude };
+  checkPatterns(patterns, [...modules.values()].flat(), [...modules.keys()].join(" or "));
   const plan = new Map<string, Map<string, LayerPlan>>();
   for (const [part, names] of modules) {
-    const wanted = [...qtypesByModule(spec, part, names)].filter(
-      ([name]) => (include.length === 0 || matches(name, include)) && !matches(name, exclude),
-    );
+    const kept = new Set(selectModules(names, patterns));
+    const wanted = [...qtypesByModule(spec, part, names)].filter(([name]) => kept.has(name));
     plan.set(part, new Map(wanted.map(([name, qtype]) => [name, { qtype, optimizer: fitting(optimizer, qtype) }])));
   }
   const layers = [...plan.values()].flatMap((layers) => [...layers.values()]);
@@ -53,14 +52,4 @@ export function planQuantization(
 
 function fitting(optimizer: OptimizerName | undefined, qtype: QType): OptimizerName | undefined {
   return (optimizer === "absmax") === (qtype.bits === 8) ? optimizer : undefined;
-}
-
-function checkMatches(pattern: string, modules: ReadonlyMap<string, readonly string[]>): void {
-  const names = [...modules.values()].flat();
-  if (names.some((name) => matchesPattern(name, pattern))) return;
-  const leaves = [...new Set(names.map((name) => name.slice(name.lastIndexOf(".") + 1)))];
-  const near = nearestWord(pattern, names) ?? (leaves.includes(pattern) ? `*.${pattern}` : nearestWord(pattern, leaves));
-  throw new UsageError(`pattern ${quote(pattern)} matches no layer of ${[...modules.keys()].join(" or ")}`, {
-    hint: near === undefined ? `patterns are matched against full names, such as ${quote(names[0] ?? "")}` : `did you mean ${quote(near)}?`,
-  });
 }

@@ -1,0 +1,190 @@
+"""What Quanto and diffusers write for quantized models, and whether they load what halftone writes.
+
+Writes test/fixtures/quant-files/. files.json: for every case the SHA-256 of the safetensors that Python's own save_pretrained wrote from a
+tiny model of test/fixtures/models, its map and its config, and what Python said of halftone's folder made from the same model: the same
+bytes, the same state dict, the same output. quanto/, text_encoder/ and diffusers/ are folders as Python wrote them.
+
+usage: python reference/quant_files.py        (HALFTONE="node dist/cli/main.js" by default: run `npm run build` first)
+"""
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from diffusers import PixArtTransformer2DModel, QuantoConfig
+from fixtures import DTYPES, FIXTURES, ROOT, be_quiet, generator, versions, write_json
+from optimum.quanto import QuantizedPixArtTransformer2DModel, requantize
+from optimum.quanto import __version__ as quanto_version
+from optimum.quanto.models.transformers_models import QuantizedTransformersModel
+from safetensors.torch import load_file
+from transformers import AutoConfig, T5EncoderModel
+
+OUT = FIXTURES / "quant-files"
+HALFTONE = shlex.split(os.environ.get("HALFTONE", "node dist/cli/main.js"))
+QTYPES = ["qint8", "qint4", "qint2", "qfloat8_e4m3fn", "qfloat8_e4m3fnuz", "qfloat8_e5m2"]
+DIFFUSERS = {"int8": "qint8", "int4": "qint4", "int2": "qint2", "float8": "qfloat8_e4m3fn"}
+WEIGHTS = {"pixart-sigma": "diffusion_pytorch_model.safetensors", "t5": "model.safetensors", "pixart-tiny": "diffusion_pytorch_model.safetensors"}
+MODELS = {"pixart-sigma": "models/pixart-sigma", "t5": "models/t5", "pixart-tiny": "pipelines/tiny/transformer"}
+SEED = 3
+
+
+def cases():
+    for model in ("pixart-sigma", "t5"):
+        for dtype in DTYPES:
+            for qtype in QTYPES:
+                yield {"model": model, "layout": "quanto", "dtype": dtype, "qtype": qtype, "exclude": []}
+    yield {"model": "pixart-sigma", "layout": "quanto", "dtype": "float16", "qtype": "qint8", "exclude": ["proj_out"]}
+    yield {"model": "pixart-sigma", "layout": "quanto", "dtype": "float32", "qtype": "qint4", "exclude": ["*attn1*", "pos_embed.proj"]}
+    yield {"model": "t5", "layout": "quanto", "dtype": "float16", "qtype": "qint8", "exclude": ["*.wo"]}
+    for dtype in DTYPES:
+        for qtype in DIFFUSERS.values():
+            yield {"model": "pixart-sigma", "layout": "diffusers", "dtype": dtype, "qtype": qtype, "exclude": []}
+    yield {"model": "pixart-sigma", "layout": "diffusers", "dtype": "float16", "qtype": "qint8", "exclude": ["proj_out", "*.to_q"]}
+    yield {"model": "pixart-tiny", "layout": "quanto", "dtype": "float16", "qtype": "qint4", "exclude": []}
+    yield {"model": "pixart-tiny", "layout": "diffusers", "dtype": "float16", "qtype": "qint8", "exclude": ["proj_out"]}
+
+
+def save_by_python(case, folder):
+    """Quantizes, freezes and saves with the real libraries."""
+    source, dtype = FIXTURES / MODELS[case["model"]], DTYPES[case["dtype"]]
+    if case["layout"] == "diffusers":
+        word = next(word for word, qtype in DIFFUSERS.items() if qtype == case["qtype"])
+        left = [pattern.rsplit(".", 1)[-1] for pattern in case["exclude"]]
+        config = QuantoConfig(weights_dtype=word, modules_to_not_convert=left or None)
+        PixArtTransformer2DModel.from_pretrained(source, torch_dtype=dtype, quantization_config=config).save_pretrained(folder)
+        return
+    exclude = case["exclude"] or None
+    if case["model"] == "t5":
+        model = T5EncoderModel.from_pretrained(source, dtype=dtype)
+        QuantizedTransformersModel.quantize(model, weights=case["qtype"], exclude=exclude).save_pretrained(folder)
+    else:
+        model = PixArtTransformer2DModel.from_pretrained(source, torch_dtype=dtype)
+        QuantizedPixArtTransformer2DModel.quantize(model, weights=case["qtype"], exclude=exclude).save_pretrained(folder)
+    (folder / "README.md").unlink()
+
+
+def save_by_halftone(case, folder):
+    """Runs `halftone quantize`."""
+    flags = ["--qtype", case["qtype"], "--dtype", case["dtype"], "--layout", case["layout"], "--output", str(folder), "--quiet"]
+    excludes = [word for pattern in case["exclude"] for word in ("--exclude", pattern)]
+    subprocess.run([*HALFTONE, "quantize", str(FIXTURES / MODELS[case["model"]]), *flags, *excludes], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+def load(case, folder):
+    """Loads a folder with the class that is made for it."""
+    if case["layout"] == "diffusers":
+        return PixArtTransformer2DModel.from_pretrained(folder, torch_dtype=DTYPES[case["dtype"]])
+    if case["model"] != "t5":
+        return QuantizedPixArtTransformer2DModel.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder)
+    model = T5EncoderModel._from_config(config, dtype=DTYPES[case["dtype"]])
+    requantize(model, load_file(folder / "model.safetensors"), json.loads((folder / "quanto_qmap.json").read_text()))
+    return model.eval()
+
+
+def call(case, model):
+    """Runs a model on drawn inputs; what QuantizedPixArtTransformer2DModel leaves in float32 takes the dtype of the weights first."""
+    if case["model"] == "t5":
+        ids = torch.randint(0, model.config.vocab_size, (2, 9), generator=generator(SEED))
+        return model(input_ids=ids).last_hidden_state
+    config = model.config
+    dtype = DTYPES[case["dtype"]]
+    inner = model._wrapped.to(dtype) if isinstance(model, QuantizedPixArtTransformer2DModel) else model
+    side = config.sample_size
+    hidden = torch.randn((2, config.in_channels, side, side), generator=generator(SEED)).to(dtype)
+    text = torch.randn((2, 7, config.caption_channels), generator=generator(SEED + 1)).to(dtype)
+    return inner(hidden_states=hidden, encoder_hidden_states=text, timestep=torch.tensor([500, 20]), added_cond_kwargs={"resolution": None, "aspect_ratio": None}).sample
+
+
+def equal(a, b):
+    """Whether two tensors hold the same bits (a NaN is a NaN)."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    if a.dtype.is_floating_point and a.dtype.itemsize > 1:
+        return torch.equal(a.nan_to_num(123.0), b.nan_to_num(123.0)) and torch.equal(a.isnan(), b.isnan())
+    return torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
+
+
+def outcome(function):
+    """Returns what a function returns, or the words of its error: where Python cannot run its own files, nor can it run ours."""
+    try:
+        return function()
+    except Exception as error:  # noqa: BLE001
+        return f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
+
+
+def in_child(function, file):
+    """Calls a function in a process of its own: torch's own 8-bit product of bfloat16 crashes on some shapes, whoever wrote the file."""
+    pid = os.fork()
+    if pid == 0:
+        torch.save(outcome(function), file)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    return torch.load(file) if status == 0 else f"torch crashes (signal {os.WTERMSIG(status)})"
+
+
+def judge(case, python, halftone):
+    """Compares the two folders: bytes, state dict as loaded, output."""
+    ours, theirs = outcome(lambda: load(case, halftone)), outcome(lambda: load(case, python))
+    if isinstance(theirs, str) or isinstance(ours, str):
+        return {"loads": ours if isinstance(ours, str) else True, "python_loads_its_own": theirs if isinstance(theirs, str) else True}
+    unwrap = lambda model: model._wrapped if isinstance(model, QuantizedPixArtTransformer2DModel) else model
+    a, b = unwrap(ours).state_dict(), unwrap(theirs).state_dict()
+    x, y = in_child(lambda: call(case, ours), halftone.with_suffix(".pt")), in_child(lambda: call(case, theirs), python.with_suffix(".pt"))
+    same_output = equal(x, y) if not isinstance(x, str) and not isinstance(y, str) else (x if x == y else f"{x} / {y}")
+    return {"loads": True, "same_state_dict": list(a) == list(b) and all(equal(a[name], b[name]) for name in a), "same_output": same_output}
+
+
+def config_of(folder):
+    """Returns config.json without the path that Python notes."""
+    return {key: value for key, value in json.loads((folder / "config.json").read_text()).items() if key != "_name_or_path"}
+
+
+def main():
+    be_quiet()
+    warnings.simplefilter("ignore")
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir(parents=True)
+    done = []
+    with tempfile.TemporaryDirectory() as work:
+        for i, case in enumerate(cases()):
+            python, halftone = Path(work) / f"python-{i}", Path(work) / f"halftone-{i}"
+            save_by_python(case, python)
+            save_by_halftone(case, halftone)
+            name = WEIGHTS[case["model"]]
+            weights = (python / name).read_bytes()
+            qmap = python / "quanto_qmap.json"
+            kept = {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights), "config": config_of(python)}
+            if qmap.exists():
+                kept["quantized"] = sorted(json.loads(qmap.read_text()))
+            verdict = {
+                "same_bytes": weights == (halftone / name).read_bytes(),
+                "same_config": config_of(halftone) == kept["config"],
+                "same_map": not qmap.exists() or json.loads(qmap.read_text()) == json.loads((halftone / "quanto_qmap.json").read_text()),
+                **judge(case, python, halftone),
+            }
+            print(case["model"], case["layout"], case["dtype"], case["qtype"], *case["exclude"], verdict)
+            done.append({**case, **kept, "verdict": verdict})
+            keep_folder(case, python)
+    about = {"script": "reference/quant_files.py", "seed": SEED, "versions": {**versions(), "optimum-quanto": quanto_version}}
+    write_json(OUT / "files.json", {**about, "cases": done})
+
+
+def keep_folder(case, folder):
+    """Keeps the smallest folders as they are, for the reader."""
+    if case["model"] == "pixart-tiny":
+        config = json.loads((folder / "config.json").read_text())
+        config["_name_or_path"] = "tiny"
+        shutil.copytree(folder, OUT / case["layout"])
+        (OUT / case["layout"] / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -25,7 +25,7 @@ QTYPES = ["qint8", "qint4", "qint2", "qfloat8_e4m3fn", "qfloat8_e4m3fnuz", "qflo
 ABOUT = {"script": "reference/quant.py", "seed": SEED, "versions": {**versions(), "optimum-quanto": quanto_version}}
 
 # Rows of tricky numbers: in_features 4096 has few rows, since it is large; 16 rows are what the bfloat16 4-bit kernel asks for.
-TRICKY = {1: 12, 31: 11, 96: 13, 128: 12, 160: 7, 192: 14, 256: 16, 1152: 5, 4096: 3}
+TRICKY = {1: 12, 31: 11, 96: 13, 128: 12, 160: 7, 192: 14, 256: 16, 1152: 3, 4096: 2}
 CONVS = [(8, 4, 2, 2), (6, 3, 3, 3), (4, 32, 3, 3), (16, 8, 4, 4), (8, 16, 4, 4), (5, 64, 1, 1)]
 ONE_ROW = [(1, 1), (1, 40), (1, 96), (1, 256), (1, 3, 2, 2), (1, 16, 4, 4)]
 PLAIN = [(16, 256), (16, 1152), (12, 192), (9, 40), (16, 8, 4, 4), (4, 32, 3, 3)]

@@ -36,7 +36,11 @@ export const qfloat8_e4m3fn: QType = { ...float("float8_e4m3fn", 448), name: "qf
 export const qfloat8_e4m3fnuz: QType = { ...float("float8_e4m3fnuz", 240), name: "qfloat8_e4m3fnuz" };
 /** 8-bit floats with 2 bits of mantissa, up to 57344; one scale per output row. */
 export const qfloat8_e5m2: QType = { ...float("float8_e5m2", 57344), name: "qfloat8_e5m2" };
-/** The 8-bit float that is meant unless told: qfloat8_e4m3fn. */
+/**
+ * The 8-bit float that is meant unless told: qfloat8_e4m3fn.
+ *
+ * @alias
+ */
 export const qfloat8: QType = qfloat8_e4m3fn;
 
 /** Every qtype once, in the order in which messages list them. */

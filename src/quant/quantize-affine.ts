@@ -5,12 +5,16 @@
  * Source: optimum-quanto library/quantize.py, tensor/optimizers/max_optimizer.py, tensor/weights/tinygemm/qbits.py@0.2.7.
  */
 import type { ComputeDType } from "../tensor/dtype.ts";
+import { add, divide, eachGroup, encodeUnsigned, inOrder, load, PIECE, round, storeCodes, widenRange } from "./passes.ts";
 import type { QType } from "./qtype.ts";
-import { floatOfBits, ROUNDING_ERROR, roundTo, TO_INTEGER } from "./rounding.ts";
+import { floatOfBits, roundTo } from "./rounding.ts";
 import { smallestZero } from "./zero-sign.ts";
 
 /** -0 among patterns that are ordered as the numbers are. */
 const NEGATIVE_ZERO = -1;
+/** Before and behind all of these patterns. */
+const FIRST = -0x80000000;
+const LAST = 0x7fffffff;
 
 /** Scale and shift of one group. */
 export interface AffineParameters {
@@ -30,62 +34,28 @@ export function affineParameters(min: number, max: number, qtype: QType, dtype: 
  */
 export function findRanges(values: Float32Array, scale: Float32Array, shift: Float32Array, qtype: QType, dtype: ComputeDType): number {
   const groupLength = values.length / scale.length;
-  const bits = new Int32Array(values.buffer, values.byteOffset, values.length);
-  for (let group = 0; group < scale.length; group++) {
-    const start = group * groupLength;
-    // Patterns as integers that are ordered as the numbers are, -0 before 0.
-    let smallest = 0x7fffffff;
-    let largest = -0x80000000;
-    for (let i = start; i < start + groupLength; i++) {
-      const pattern = bits[i] as number;
-      const order = pattern ^ ((pattern >> 31) & 0x7fffffff);
-      if (order < smallest) smallest = order;
-      if (order > largest) largest = order;
-    }
-    const min = smallest === NEGATIVE_ZERO ? smallestZero(values, start, groupLength, dtype) : fromOrder(smallest);
-    const max = fromOrder(largest);
-    if (!Number.isFinite(min) || !Number.isFinite(max)) return values.findIndex((value) => !Number.isFinite(value));
-    const found = affineParameters(min, max, qtype, dtype);
-    scale[group] = found.scale;
-    shift[group] = found.shift;
+  const range = { smallest: LAST, largest: FIRST };
+  let wrong = false;
+  for (let first = 0; first < values.length; first += PIECE) {
+    eachGroup(first, load(values, first), groupLength, (group, start, end) => {
+      widenRange(start, end, range);
+      if (first + end < (group + 1) * groupLength) return;
+      const min =
+        range.smallest === NEGATIVE_ZERO ? smallestZero(values, group * groupLength, groupLength, dtype) : fromOrder(range.smallest);
+      const max = fromOrder(range.largest);
+      if (!Number.isFinite(min) || !Number.isFinite(max)) wrong = true;
+      const found = affineParameters(min, max, qtype, dtype);
+      scale[group] = found.scale;
+      shift[group] = found.shift;
+      range.smallest = LAST;
+      range.largest = FIRST;
+    });
   }
-  return -1;
+  return wrong ? values.findIndex((value) => !Number.isFinite(value)) : -1;
 }
 
 function fromOrder(order: number): number {
-  return floatOfBits(order ^ ((order >> 31) & 0x7fffffff));
-}
-
-/**
- * Turns the weights at [start, start + count), which share scale and shift, into codes, one per byte.
- *
- * Sum and quotient are rounded to the dtype, then the quotient to an integer. The former can only matter for a quotient near the middle of
- * two integers, so they are left out elsewhere. NaN (0 / 0) becomes 0, as torch's conversion makes it on x86.
- */
-export function encodeAffine(
-  values: Float32Array,
-  start: number,
-  count: number,
-  { scale, shift }: AffineParameters,
-  qtype: QType,
-  dtype: ComputeDType,
-  codes: Uint8Array,
-): void {
-  const error = 2.01 * ROUNDING_ERROR[dtype];
-  const largest = 2 ** qtype.bits - 1;
-  // As exact as a division: see quantize-symmetric.ts.
-  const inverse = 1 / scale;
-  for (let i = start; i < start + count; i++) {
-    const sum = (values[i] as number) + shift;
-    const quotient = sum * inverse;
-    let code = quotient + TO_INTEGER - TO_INTEGER;
-    if (!(Math.abs(quotient - code) < 0.5 - Math.abs(quotient) * error)) {
-      code = roundTo(roundTo(sum, dtype) * inverse, dtype) + TO_INTEGER - TO_INTEGER;
-    }
-    if (code > largest) code = largest;
-    else if (!(code > 0)) code = 0;
-    codes[i] = code;
-  }
+  return floatOfBits(inOrder(order));
 }
 
 /**
@@ -100,11 +70,14 @@ export function encodeGroups(
   shift: Float32Array,
   codes: Uint8Array,
 ): void {
-  const partLength = values.length / shift.length;
-  const partsPerGroup = shift.length / scale.length;
-  for (let part = 0; part < shift.length; part++) {
-    const parameters = { scale: scale[Math.floor(part / partsPerGroup)] as number, shift: shift[part] as number };
-    encodeAffine(values, part * partLength, partLength, parameters, qtype, dtype, codes);
+  for (let first = 0; first < values.length; first += PIECE) {
+    const count = load(values, first);
+    eachGroup(first, count, values.length / shift.length, (part, start, end) => add(start, end, shift[part] as number));
+    round(count, dtype);
+    eachGroup(first, count, values.length / scale.length, (group, start, end) => divide(start, end, scale[group] as number));
+    round(count, dtype);
+    encodeUnsigned(count, qtype.bits);
+    storeCodes(codes, first, count);
   }
 }
 

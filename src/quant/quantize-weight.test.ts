@@ -95,6 +95,24 @@ describe("any weight", () => {
   });
 });
 
+test("a row longer than what is worked on at a time", () => {
+  const [rows, length] = [3, 40_001];
+  const values = randomValues(rows * length, 7, 0.1);
+  for (const qtype of [qint8, qint4]) {
+    const spec = { name: "w", shape: [rows, length], dtype: "float32", qtype } as const;
+    const weight = quantizeWeight(values, spec);
+    const scales = toFloat32(weight.scale.bytes, "float32");
+    const got = dequantizeWeight(layOutWeight(spec), weight);
+    for (let row = 0; row < rows; row++) {
+      const own = values.subarray(row * length, (row + 1) * length);
+      const [min, max] = [own.reduce((a, b) => Math.min(a, b)), own.reduce((a, b) => Math.max(a, b))];
+      expect(scales[row]).toBe(qtype.bits === 8 ? Math.fround(Math.max(-min, max) / 127) : Math.fround(Math.fround(max - min) / 15));
+      const worst = own.reduce((most, value, i) => Math.max(most, Math.abs(value - (got[row * length + i] as number))), 0);
+      expect(worst).toBeLessThanOrEqual((scales[row] as number) * 0.50001);
+    }
+  }
+});
+
 test("a row of zeros: NaN in float8 as in Quanto, zeros where they are asked for", () => {
   const values = Float32Array.of(0, -0, 1, 2);
   for (const qtype of [qfloat8, qfloat8_e4m3fnuz]) {

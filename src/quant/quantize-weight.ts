@@ -12,7 +12,7 @@ import { type DType, elementSizeBytes } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import { optimizeShift } from "./hqq.ts";
 import { addCodes } from "./pack.ts";
-import { affineParameters, centredShift, encodeAffine, encodeGroups, findRanges } from "./quantize-affine.ts";
+import { affineParameters, centredShift, encodeGroups, findRanges } from "./quantize-affine.ts";
 import { quantizeSymmetric } from "./quantize-symmetric.ts";
 import { layOutWeight, splitWeight, type TensorLayout, type WeightBlock, type WeightLayout, type WeightSpec } from "./weight-layout.ts";
 
@@ -62,7 +62,7 @@ export function allocateWeight(layout: WeightLayout, block: QuantizedBlock): Qua
 }
 
 /** The shape of the whole shift, by one block: the layout's, or [out, in, height, 1] for an unsplit convolution that hqq has improved. */
-export function shiftShape(layout: WeightLayout, { scale, shift }: QuantizedBlock): readonly number[] | undefined {
+function shiftShape(layout: WeightLayout, { scale, shift }: QuantizedBlock): readonly number[] | undefined {
   return shift === undefined || shift.length === scale.length ? layout.shift?.shape : [...layout.shape.slice(0, -1), 1];
 }
 
@@ -147,9 +147,11 @@ function quantizeBits(layout: WeightLayout, block: WeightBlock, read: Read, refu
   const codes = new Uint8Array(Math.max(WEIGHTS_AT_A_TIME, groupLength));
   const encode = (values: Float32Array, group: number, groups: number) => {
     encodeGroups(layout, values, part(scale, group, groups, total), part(shift, group, groups, total), codes);
-    for (let i = 0; i < groups; i++) {
-      const [lane, row] = [Math.floor((group + i) / block.rows), (group + i) % block.rows];
-      addCodes(codes, i * groupLength, groupLength, data, row * groupLength, lane * qtype.bits);
+    for (let done = 0; done < groups; ) {
+      const [lane, row] = [Math.floor((group + done) / block.rows), (group + done) % block.rows];
+      const rows = Math.min(groups - done, block.rows - row);
+      addCodes(codes, done * groupLength, rows * groupLength, data, row * groupLength, lane * qtype.bits);
+      done += rows;
     }
   };
   for (const { group, groups } of steps(total, groupLength)) {
@@ -189,7 +191,7 @@ function quantizeColumns(layout: WeightLayout, read: Read, refuse: Refuse): Quan
     const { min, max } = extremes(own);
     const found = affineParameters(min, max, qtype, dtype);
     const codes = new Uint8Array(own.length);
-    encodeAffine(own, 0, own.length, found, qtype, dtype, codes);
+    encodeGroups(layout, own, Float32Array.of(found.scale), Float32Array.of(found.shift), codes);
     codes.forEach((code, i) => {
       data[i * columns + column] = code;
     });

@@ -1,15 +1,12 @@
 /**
  * Arithmetic in a weight's own dtype, as torch does it on a CPU: calculate in float32, round the result to the dtype, next operation.
  *
- * Numbers are kept as float32 that the dtype can hold. The array form is the inner loop of quantization: 0.9 ns per number.
+ * Numbers are kept as float32 that the dtype can hold. (The inner loops of quantization have the array form once more: passes.ts.)
  */
 import type { ComputeDType } from "../tensor/dtype.ts";
 
 /** Bits of a float32 mantissa that the dtype lacks. */
 const DROPPED = { float32: 0, float16: 13, bfloat16: 16 } as const satisfies Record<ComputeDType, number>;
-
-/** Adding and taking it away rounds a float64 to an integer, ties to even. */
-export const TO_INTEGER = 1.5 * 2 ** 52;
 
 const one = new Float32Array(1);
 const oneBits = new Int32Array(one.buffer);
@@ -19,12 +16,6 @@ const FLOAT16_NORMAL = 0x38800000;
 const FLOAT16_OVERFLOW = 0x477ff000;
 /** Adding and taking it away leaves a multiple of 2^-24, the step of float16's subnormals, ties to even. */
 const FLOAT16_STEP = 1.5 * 2 ** 28;
-
-/** The most by which rounding to the dtype moves a number, relative to it; a little more, since it is used as a bound. */
-export const ROUNDING_ERROR = { float32: 2 ** -23.9, float16: 2 ** -10.9, bfloat16: 2 ** -7.9 } as const satisfies Record<
-  ComputeDType,
-  number
->;
 
 /** Rounds float32 numbers to what the dtype can hold, ties to even, in place: those at [0, count). */
 export function roundValues(values: Float32Array, count: number, dtype: ComputeDType): void {

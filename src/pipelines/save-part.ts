@@ -6,7 +6,7 @@
 import { editJsonObject } from "../checkpoint/json-edit.ts";
 import { SafetensorsWriter, type TensorSink } from "../checkpoint/safetensors-writer-node.ts";
 import { planShards, type ShardPlan } from "../checkpoint/shard-plan.ts";
-import type { StagedFolder } from "../checkpoint/staged-folder-node.ts";
+import { StagedFolder } from "../checkpoint/staged-folder-node.ts";
 import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
 import { UsageError } from "../errors.ts";
 import type { LayerModule } from "../graph/graph.ts";
@@ -53,6 +53,14 @@ export interface SavePartOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** How a part is saved into a folder of its own. */
+export interface SaveFolderOptions extends SavePartOptions, WriteTensorsOptions {
+  /** Replaces an existing model's folder. */
+  readonly force?: boolean | undefined;
+  /** Folders that the part is read from, which are never replaced. */
+  readonly sources?: readonly string[] | undefined;
+}
+
 /** A part that is ready to be written. */
 export interface PreparedPart {
   readonly tensors: readonly PreparedTensor[];
@@ -67,6 +75,24 @@ const LIBRARIES = {
   diffusers: { baseName: "diffusion_pytorch_model", maxShardBytes: 10e9 },
   transformers: { baseName: "model", maxShardBytes: 50e9 },
 } as const;
+
+/**
+ * Saves a part into a folder of its own, which is whole or not there; returns the folder's full name.
+ *
+ * Errors: as preparePart, StagedFolder and writePart.
+ */
+export async function savePart(part: PartToSave, output: string, options: SaveFolderOptions = {}): Promise<string> {
+  const prepared = await preparePart(part, options);
+  const staged = await StagedFolder.create(output, { ...options, expectedBytes: prepared.sizeBytes });
+  try {
+    await writePart(staged, "", prepared, options);
+    await staged.finish();
+  } catch (error) {
+    await staged.abort();
+    throw error;
+  }
+  return staged.target;
+}
 
 /**
  * Finds out what will be written.

@@ -55,7 +55,12 @@ export class CancelledError extends HalftoneError {}
 export function nearestWord(word: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
   let bestDistance = Math.max(1, Math.floor(word.length / 3)) + 1;
+  // Names may come from a hostile file: a hint is not worth seconds.
+  let letters = MOST_LETTERS_COMPARED;
   for (const candidate of known) {
+    if (Math.abs(candidate.length - word.length) >= bestDistance) continue;
+    letters -= word.length * candidate.length;
+    if (letters < 0) break;
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
     if (distance < bestDistance) {
       best = candidate;
@@ -65,14 +70,21 @@ export function nearestWord(word: string, known: readonly string[]): string | un
   return best;
 }
 
+const MOST_LETTERS_COMPARED = 2e7;
+
+/** Letters to insert, delete, replace or swap with their neighbour. */
 function editDistance(a: string, b: string): number {
+  let beforePrevious: number[] = [];
   let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {
     const row = [i];
     for (let j = 1; j <= b.length; j++) {
       const substitution = (previous[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      row.push(Math.min((previous[j] as number) + 1, (row[j - 1] as number) + 1, substitution));
+      const isSwap = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      const swap = isSwap ? (beforePrevious[j - 2] as number) + 1 : Number.POSITIVE_INFINITY;
+      row.push(Math.min((previous[j] as number) + 1, (row[j - 1] as number) + 1, substitution, swap));
     }
+    beforePrevious = previous;
     previous = row;
   }
   return previous[b.length] as number;

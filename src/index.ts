@@ -33,8 +33,9 @@ export type {
 } from "./pipelines/events.ts";
 export { inspectModel, type ModelReport, type PartReport } from "./pipelines/inspect.ts";
 export { saveLatents } from "./pipelines/latents-node.ts";
+export type { PipelineOptions } from "./pipelines/open-pipeline.ts";
 export type { GenerateOptions, LoadOptions } from "./pipelines/options.ts";
-export { DiffusionPipeline, type GenerateResult, type PipelineOptions } from "./pipelines/pipeline.ts";
+export { DiffusionPipeline, type GenerateResult } from "./pipelines/pipeline.ts";
 export { freeze, type QuantizeOptions, quantize } from "./pipelines/quantization.ts";
 export {
   type QuantizeCheckpointOptions,

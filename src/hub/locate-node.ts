@@ -37,20 +37,21 @@ export interface LocatedModel {
 /**
  * Finds a model: an existing folder wins over a Hub id of the same name, as in diffusers.
  *
- * `needs` tells which components of a pipeline are wanted, so that a part that the caller brings is not downloaded.
+ * `selection.needs` tells which components of a pipeline are wanted, so that a part that the caller brings is not downloaded;
+ * `selection.checkIndex` refuses a pipeline before its weights are fetched.
  * Errors: CheckpointError when there is no such folder; DownloadError; UsageError for an id or revision that cannot be one.
  */
 export async function locateModel(
   idOrFolder: string,
   options: LocateOptions,
   onEvent?: (event: HubEvent) => void,
-  needs?: (component: string, className: string) => boolean,
+  selection: { needs?: (component: string, className: string) => boolean; checkIndex?: (text: string, where: string) => void } = {},
 ): Promise<LocatedModel> {
   if (existsSync(idOrFolder) || !isHubId(idOrFolder)) {
     const folder = await openFolder(idOrFolder);
     return { folder: subfolder(folder, options.subfolder ?? ""), label: path.basename(path.resolve(idOrFolder)), revision: undefined };
   }
   const { localFilesOnly, ...rest } = options;
-  const found = await resolveModel(idOrFolder, { ...rest, offline: localFilesOnly, needs, onProgress: onEvent });
+  const found = await resolveModel(idOrFolder, { ...rest, offline: localFilesOnly, ...selection, onProgress: onEvent });
   return { folder: await openFolder(found.folder), label: idOrFolder, revision: found.commit };
 }

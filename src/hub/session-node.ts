@@ -50,6 +50,8 @@ export interface HubOptions {
   readonly offline?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((event: HubEvent) => void) | undefined;
+  /** Shown model_index.json before anything large is fetched: throws for a model that the caller cannot use. */
+  readonly checkIndex?: ((text: string, where: string) => void) | undefined;
   /** Tells whether a component is wanted; all are by default. */
   readonly needs?: ((component: string, className: string) => boolean) | undefined;
 }
@@ -91,6 +93,7 @@ export interface Session {
   /** Stops all transfers of the call. */
   readonly stop: () => void;
   readonly offline: boolean;
+  readonly checkIndex: ((text: string, where: string) => void) | undefined;
 }
 
 /**
@@ -124,6 +127,7 @@ export async function openSession(id: string, options: HubOptions, surroundings:
     surroundings,
     stop: () => stopper.abort(),
     offline,
+    checkIndex: options.checkIndex,
   };
 }
 
@@ -151,6 +155,7 @@ export async function selectFiles(session: Session, commit: string, paths: reado
   const index = pipelineIndexPath(selection);
   if (paths.includes(index)) {
     const text = await readFile(cached.pointerPath(commit, index), "utf8");
+    session.checkIndex?.(text, `${id}: ${index}`);
     return selectPipelineFiles(paths, parsePipelineIndex(text, `${id}: ${index}`), selection);
   }
   if (paths.includes(inSubfolder(selection, "config.json"))) {

@@ -65,6 +65,26 @@ export const MODEL_CLASSES: Readonly<Record<string, ModelClass>> = {
 };
 
 /**
+ * The name of a class today: checkpoints made before diffusers 0.30 call several transformers by one name, told apart by norm_type.
+ *
+ * Source: diffusers models/model_loading_utils.py@0.42.1 _CLASS_REMAPPING_DICT.
+ */
+export function currentClassName(className: string, config: Readonly<Record<string, unknown>>): string {
+  return className === GENERIC_TRANSFORMER && config.norm_type === "ada_norm_single" ? "PixArtTransformer2DModel" : className;
+}
+
+/**
+ * Refuses a class by its name alone, before its config is there.
+ *
+ * Errors: as findModelClass.
+ */
+export function checkModelClass(className: string, part: string, where: string): void {
+  if (className !== GENERIC_TRANSFORMER) findModelClass(className, part, where);
+}
+
+const GENERIC_TRANSFORMER = "Transformer2DModel";
+
+/**
  * The class of a name.
  *
  * Errors: UnsupportedError that names the classes there are.

@@ -9,13 +9,14 @@ import { callModel } from "./model-call.ts";
 import { modelOf, type PipelineParts } from "./parts.ts";
 
 /**
- * Decodes pictures one after the other, as they are asked for.
+ * Decodes pictures one after the other, as they are asked for; `shift` is what the pipeline adds to latents after un-scaling them.
  *
  * Shapes: latents [images, channels, height, width] -> for each image a sample [1, 3, factor * height, factor * width], about -1..1.
  */
 export async function* decodeLatents(
   parts: PipelineParts,
   latents: FloatTensor,
+  shift: number,
   signal: AbortSignal | undefined,
   onSample: (sample: FloatTensor, index: number) => AsyncGenerator<PipelineEvent>,
 ): AsyncGenerator<PipelineEvent> {
@@ -26,7 +27,7 @@ export async function* decodeLatents(
   const perImage = channels * height * width;
   try {
     for (let index = 0; index < images; index++) {
-      const one = unscale(latents.data.subarray(index * perImage, (index + 1) * perImage), config.scaling_factor, config.shift_factor ?? 0);
+      const one = unscale(latents.data.subarray(index * perImage, (index + 1) * perImage), config.scaling_factor, shift);
       const call = { executor, model, phase: "decode", output: "sample", signal } as const;
       const sample = yield* callModel(call, { latents: floatTensor([1, channels, height, width], one) });
       yield* onSample(sample, index);

@@ -14,7 +14,7 @@ import type { LayerModule } from "../graph/graph.ts";
 import { buildGraphs } from "../graph/segment.ts";
 import type { HubEvent } from "../hub/hub-node.ts";
 import { type LocateOptions, locateModel } from "../hub/locate-node.ts";
-import { findModelClass, type ModelClass } from "../models/registry.ts";
+import { currentClassName, findModelClass, type ModelClass } from "../models/registry.ts";
 import { findQType, type QType } from "../quant/qtype.ts";
 import { readQuantization } from "../quant/quantization-files.ts";
 import type { OptimizerName } from "../quant/weight-layout.ts";
@@ -101,7 +101,8 @@ export class DiffusionModel {
     const layers = models.flatMap((model) => buildGraphs(model, model.segments.length)).flatMap(({ graph }) => graph.modules);
     this.modules = [...new Map(layers.map((layer) => [layer.name, layer])).values()];
     // Quanto also stores the scales of activations, which are 1 unless these are quantized.
-    this.unusedTensors = weights.unused().filter((name) => !this.qtypes.has(name.replace(/\.(input|output)_scale$/, "")));
+    const unused = [...weights.unused(), ...store.unlisted];
+    this.unusedTensors = unused.filter((name) => !this.qtypes.has(name.replace(/\.(input|output)_scale$/, "")));
   }
 
   /**
@@ -113,7 +114,7 @@ export class DiffusionModel {
     const { part, dtype, variant, signal } = options;
     const configPath = `${folder.name}/config.json`;
     const config = asRecord(await readJson(folder, "config.json", { signal }), part, configPath);
-    const className = options.className ?? classNameOf(config, part, configPath);
+    const className = currentClassName(options.className ?? classNameOf(config, part, configPath), config);
     const modelClass = findModelClass(className, part, configPath);
     const store = await openWeights(folder, "", { baseNames: [WEIGHTS_NAME[modelClass.library]], variant, signal });
     try {
@@ -154,9 +155,14 @@ export class DiffusionModel {
     return [...this.#table.tensors.values()];
   }
 
+  /** Every tensor as the checkpoint stores it. */
+  get storedTensors(): readonly StoredTensor[] {
+    return [...this.#store.tensors.values()];
+  }
+
   /** Numbers in the weights as the checkpoint stores them. */
   get parameters(): number {
-    return Array.from(this.#store.tensors.values()).reduce((sum, { shape }) => sum + elementCount(shape), 0);
+    return this.storedTensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   }
 
   /** Bytes of the weights as they are now. */

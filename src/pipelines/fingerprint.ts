@@ -9,16 +9,16 @@ const SAMPLE_BYTES = 4096;
 const SAMPLES = 16;
 
 /**
- * SHA-256 over configs, the names, dtypes and shapes of all tensors, and 4 KiB each of 16 tensors spread over every part; hexadecimal.
+ * SHA-256 over the models by the names of their slots: configs, the names, dtypes and shapes of all tensors, and 4 KiB each of 16 tensors spread over every part; hexadecimal.
  *
  * Two trainings of one architecture differ in all of their tensors, so samples tell them apart.
  */
-export async function fingerprint(models: Iterable<DiffusionModel>, scheduler: unknown): Promise<string> {
+export async function fingerprint(models: Iterable<readonly [string, DiffusionModel]>, scheduler: unknown): Promise<string> {
   const chunks: Uint8Array[] = [encode(JSON.stringify(scheduler))];
-  for (const model of models) {
-    const tensors = model.tensors.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  for (const [slot, model] of models) {
+    const tensors = model.storedTensors.toSorted((a, b) => (a.name < b.name ? -1 : 1));
     chunks.push(
-      encode(JSON.stringify([model.part, model.className, model.config, tensors.map(({ name, dtype, shape }) => [name, dtype, shape])])),
+      encode(JSON.stringify([slot, model.className, model.config, tensors.map(({ name, dtype, shape }) => [name, dtype, shape])])),
     );
     for (const tensor of spread(tensors)) chunks.push(await tensor.source.read(tensor.offset, Math.min(SAMPLE_BYTES, tensor.sizeBytes)));
   }

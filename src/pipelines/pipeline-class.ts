@@ -38,6 +38,10 @@ export interface PipelineClass<Conditioning = unknown> {
   workSize(parts: PipelineParts, request: Request): WorkSize;
   /** A lower bound of the transformer's activations in bytes, to refuse what no memory can hold. */
   minimumActivationBytes(parts: PipelineParts, request: Request, size: WorkSize): number;
+  /** Classes of the components with weights, by their names: what may stand in a slot. */
+  readonly modelClasses: Readonly<Record<string, string>>;
+  /** What is added to the latents after they have been divided by the VAE's scaling_factor. */
+  latentShift(parts: PipelineParts): number;
   /** Channels of the latents. */
   latentChannels(parts: PipelineParts): number;
   /** Refuses parts that do not fit each other (UsageError) before anything is read. */

@@ -5,9 +5,9 @@
  * prompt and negative prompt are encoded in one call, with the same result.
  */
 
-import { UsageError } from "../errors.ts";
+import { UnsupportedError, UsageError } from "../errors.ts";
 import { type AutoencoderKLConfig, AutoencoderKLConfigSchema, vaeScaleFactor } from "../models/autoencoder-kl/config.ts";
-import { type PixArtConfig, PixArtConfigSchema } from "../models/pixart/config.ts";
+import { type PixArtConfig, PixArtConfigSchema, usesAdditionalConditions } from "../models/pixart/config.ts";
 import { type PixArtCaption, pixArtConstantInputs, pixArtStepInputs, pixArtTransformer } from "../models/pixart/model.ts";
 import { modelConfig } from "../models/registry.ts";
 import { T5ConfigSchema } from "../models/t5/config.ts";
@@ -32,6 +32,7 @@ export const pixArtSigma: PipelineClass<Conditioning> = {
   className: "PixArtSigmaPipeline",
   models: ["text_encoder", "transformer", "vae"],
   tokenizers: ["tokenizer"],
+  modelClasses: { text_encoder: "T5EncoderModel", transformer: "PixArtTransformer2DModel", vae: "AutoencoderKL" },
 
   defaults(parts) {
     const transformer = transformerConfig(modelOf(parts, "transformer"));
@@ -61,12 +62,23 @@ export const pixArtSigma: PipelineClass<Conditioning> = {
     return 4 * batch * patches * config.num_attention_heads * config.attention_head_dim * 5;
   },
 
+  // diffusers' PixArt pipelines pass over a VAE's shift_factor.
+  latentShift: () => 0,
+
   latentChannels: (parts) => transformerConfig(modelOf(parts, "transformer")).in_channels,
 
   checkParts(parts) {
     const transformer = transformerConfig(modelOf(parts, "transformer"));
     const encoder = t5Config(modelOf(parts, "text_encoder"));
     const vae = vaeConfig(parts);
+    if (usesAdditionalConditions(transformer)) {
+      throw new UnsupportedError(
+        "the transformer takes resolution and aspect ratio (use_additional_conditions), which PixArtSigmaPipeline does not give",
+        {
+          where: modelOf(parts, "transformer").configPath,
+        },
+      );
+    }
     const expected = transformer.caption_channels ?? transformer.cross_attention_dim;
     if (encoder.d_model !== expected) {
       throw new UsageError(`the text_encoder gives vectors of ${encoder.d_model} numbers, but the transformer expects ${expected}`);
@@ -80,10 +92,11 @@ export const pixArtSigma: PipelineClass<Conditioning> = {
     const tokenizer = tokenizerOf(parts, "tokenizer");
     const texts = request.guided ? [request.negativePrompt, request.prompt] : [request.prompt];
     const tokens: PromptTokens[] = [];
-    for (const text of texts) {
+    for (const [i, text] of texts.entries()) {
+      const what = request.guided && i === 0 ? "negative prompt" : "prompt";
       const found = tokenizePrompt(tokenizer, prepareCaption(text), request.maxSequenceLength);
       if (found.cutText !== undefined) {
-        const message = `the prompt is longer than the ${request.maxSequenceLength} tokens that the model sees; cut off: "${found.cutText}"`;
+        const message = `the ${what} is longer than the ${request.maxSequenceLength} tokens that the model sees; cut off: "${found.cutText}"`;
         yield { type: "warning", message };
       }
       tokens.push(found);

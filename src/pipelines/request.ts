@@ -82,6 +82,7 @@ export function checkRequest(prompt: unknown, options: GenerateOptions, defaults
       hint: Array.isArray(prompt) ? "call generate() once for each prompt" : undefined,
     });
   }
+  if (typeof options !== "object" || options === null) throw new UsageError(`the options must be an object, got ${String(options)}`);
   refuseUnknown(options);
   const useResolutionBinning = booleanOption("useResolutionBinning", options.useResolutionBinning ?? false);
   // A binned picture is made at a trained size and resized, so any size will do.

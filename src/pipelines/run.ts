@@ -9,7 +9,7 @@ import type { Recipe } from "../image/recipe.ts";
 import { resizeAndCrop } from "../image/resize.ts";
 import { TorchGenerator } from "../random/torch-generator.ts";
 import { memoryUse, resetPeak, totalMemoryBytes } from "../runtime/memory-node.ts";
-import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
+import { elementCount, type FloatTensor, floatTensor } from "../tensor/tensor.ts";
 import { decodeLatents, minimumDecodeBytes } from "./decode.ts";
 import type { Phase, PhaseReport, PipelineEvent } from "./events.ts";
 import type { PipelineParts } from "./parts.ts";
@@ -31,13 +31,14 @@ export async function* run(
   const phases: PhaseReport[] = [];
   const size = pipeline.workSize(parts, request);
   checkMemory(pipeline, parts, request, size);
+  checkLatents(request.latents, latentShape(pipeline, parts, request, size));
   rehearse(parts, request);
   const generator = new TorchGenerator(request.seed);
 
   const conditioning = yield* measured("encode", phases, collectWarnings(pipeline.encode(parts, request), warnings));
-  const noise = initialNoise(pipeline.latentChannels(parts), parts, request, size, generator);
+  const noise = request.latents ?? generator.randn(latentShape(pipeline, parts, request, size), parts.dtype);
   const latents = yield* measured("denoise", phases, denoise(pipeline, parts, request, size, conditioning, noise, generator));
-  const pictures = decodeLatents(parts, latents, request.signal, async function* (sample, index) {
+  const pictures = decodeLatents(parts, latents, pipeline.latentShift(parts), request.signal, async function* (sample, index) {
     const [pixels] = imagesFromTensor(resizeAndCrop(sample, request.height, request.width));
     if (pixels !== undefined) yield { type: "image", index, image: new RgbImage(pixels, { ...recipe, imageIndex: index }) };
   });
@@ -80,13 +81,22 @@ function rehearse(parts: PipelineParts, request: Request): void {
   }
 }
 
-/** The noise that a picture begins as, in the pipeline's dtype, or the caller's own; scaled to the scheduler's first level later. */
-function initialNoise(channels: number, parts: PipelineParts, request: Request, size: WorkSize, generator: TorchGenerator): FloatTensor {
-  const shape = [request.numImagesPerPrompt, channels, size.latentHeight, size.latentWidth];
-  const given = request.latents;
-  if (given === undefined) return generator.randn(shape, parts.dtype);
-  if (given.shape.length === 4 && given.shape.every((dim, axis) => dim === shape[axis])) return given;
-  throw new UsageError(`latents have shape [${given.shape.join(", ")}], expected [${shape.join(", ")}]`);
+function latentShape(pipeline: PipelineClass, parts: PipelineParts, request: Request, size: WorkSize): number[] {
+  return [request.numImagesPerPrompt, pipeline.latentChannels(parts), size.latentHeight, size.latentWidth];
+}
+
+/** Checks the noise that a caller brings. */
+function checkLatents(given: FloatTensor | undefined, shape: readonly number[]): void {
+  if (given === undefined) return;
+  const got: unknown = given.shape;
+  if (!Array.isArray(got) || got.length !== shape.length || got.some((dim, axis) => dim !== shape[axis])) {
+    throw new UsageError(`latents have shape [${Array.isArray(got) ? got.join(", ") : ""}], expected [${shape.join(", ")}]`);
+  }
+  if (!(given.data instanceof Float32Array) || given.data.length !== elementCount(shape)) {
+    throw new UsageError(`latents must hold ${elementCount(shape)} numbers in a Float32Array, got ${given.data?.length} values`);
+  }
+  const wrong = given.data.findIndex((value) => !Number.isFinite(value));
+  if (wrong >= 0) throw new UsageError(`latents must hold finite numbers, got ${given.data[wrong]} at ${wrong}`);
 }
 
 async function* denoise(
@@ -107,7 +117,7 @@ async function* denoise(
       const started = performance.now();
       const shown = floatTensor(noise.shape, sampling.scaleModelInput(sample, index));
       const prediction = yield* denoiser.predict(shown, timestep);
-      sample = sampling.step(prediction, index, sample, () => generator.randn(noise.shape, parts.dtype).data) as typeof sample;
+      sample = sampling.step(prediction, index, sample, () => generator.randn(noise.shape).data) as typeof sample;
       const seconds = (performance.now() - started) / 1000;
       const latents = floatTensor(noise.shape, sample);
       yield { type: "step", step: index + 1, steps: sampling.timesteps.length, timestep, seconds, latents };

@@ -6,6 +6,7 @@ import {
   DiffusionModel,
   DiffusionPipeline,
   demoModelFolder,
+  type FloatTensor,
   type GenerateOptions,
   type HalftoneError,
   type PipelineEvent,
@@ -86,6 +87,37 @@ describe("a pipeline", () => {
     ]);
     expect(castle.images[0]?.data).toEqual(alone.images[0]?.data);
     expect(fox.images[0]?.data).not.toEqual(alone.images[0]?.data);
+  });
+
+  it.each<[string, unknown, string]>([
+    ["too little data", { shape: [1, 4, 4, 4], data: new Float32Array(3) }, "latents must hold 64 numbers in a Float32Array, got 3 values"],
+    ["NaN", { shape: [1, 4, 4, 4], data: new Float32Array(64).fill(Number.NaN) }, "latents must hold finite numbers, got NaN at 0"],
+    ["a list", [1, 2], "latents have shape [], expected [1, 4, 4, 4]"],
+  ])("refuses noise with %s before it encodes", async (_, latents, message) => {
+    const seen: string[] = [];
+    const error = await failure(async () => {
+      for await (const event of pipeline.stream("a fox", { ...quick, latents: latents as FloatTensor })) seen.push(event.type);
+    });
+    expect([error.message, seen]).toEqual([message, []]);
+  });
+
+  it("refuses options that are none", async () => {
+    const error = await failure(() => pipeline.generate("a fox", null as unknown as GenerateOptions));
+    expect(error.message).toBe("the options must be an object, got null");
+  });
+
+  it("uses the parts that it had when its turn came", async () => {
+    const before = await pipeline.generate("a fox", quick);
+    const own = pipeline.transformer;
+    const other = await DiffusionModel.fromPretrained(tiny, { subfolder: "transformer", dtype: "bfloat16" });
+    let picture: Uint8Array | undefined;
+    for await (const event of pipeline.stream("a fox", quick)) {
+      pipeline.transformer = other;
+      if (event.type === "image") picture = event.image.data;
+    }
+    expect(picture).toEqual(before.images[0]?.data);
+    pipeline.transformer = own;
+    await other.dispose();
   });
 
   it("takes the caller's noise, and refuses noise of another shape", async () => {
@@ -207,6 +239,59 @@ describe("opening", () => {
     await pipeline.dispose();
     const error = await failure(() => pipeline.generate("a fox", quick));
     expect(error.message).toBe("the pipeline has been disposed of: open it again with DiffusionPipeline.fromPretrained");
+  });
+
+  it("opens checkpoints from before diffusers 0.30, which call the class Transformer2DModel", async () => {
+    const folder = copyOfTiny("old-class-name");
+    const index = path.join(folder, "model_index.json");
+    writeFileSync(index, readFileSync(index, "utf8").replace("PixArtTransformer2DModel", "Transformer2DModel"));
+    editConfig(folder, { _class_name: "Transformer2DModel" });
+    const pipeline = await DiffusionPipeline.fromPretrained(folder);
+    expect(pipeline.transformer?.className).toBe("PixArtTransformer2DModel");
+    await pipeline.dispose();
+    editConfig(folder, { norm_type: "layer_norm" });
+    const error = await failure(() => DiffusionPipeline.fromPretrained(folder));
+    expect(error.message).toBe("transformer is a Transformer2DModel, which halftone does not run");
+  });
+
+  it("gives a picture the same hash whoever brought its parts", async () => {
+    const whole = await DiffusionPipeline.fromPretrained(tiny);
+    const want = (await whole.generate("a fox", quick)).images[0]?.recipe.modelHash;
+    const vae = await DiffusionModel.fromPretrained(path.join(tiny, "vae"));
+    const brought = await DiffusionPipeline.fromPretrained(tiny, { vae });
+    expect((await brought.generate("a fox", quick)).images[0]?.recipe.modelHash).toBe(want);
+    for (const one of [whole, brought, vae]) await one.dispose();
+  });
+
+  it("refuses size conditions, which this pipeline does not give", async () => {
+    const transformer = await DiffusionModel.fromPretrained(fixturePath("models/pixart-alpha"));
+    const pipeline = await DiffusionPipeline.fromPretrained(tiny, { transformer });
+    const error = await failure(() => pipeline.generate("a fox", quick));
+    expect(error.message).toBe(
+      "the transformer takes resolution and aspect ratio (use_additional_conditions), which PixArtSigmaPipeline does not give",
+    );
+    await pipeline.dispose();
+    await transformer.dispose();
+  });
+
+  it("refuses a part in another's slot, and options it does not know", async () => {
+    const vae = await DiffusionModel.fromPretrained(tiny, { subfolder: "vae" });
+    const slot = await failure(() => DiffusionPipeline.fromPretrained(tiny, { transformer: vae }));
+    expect(slot.message).toBe("the transformer of a PixArtSigmaPipeline is a PixArtTransformer2DModel, got a AutoencoderKL");
+    await vae.dispose();
+    const option = await failure(() => DiffusionPipeline.fromPretrained(tiny, { dtpye: "float16" } as never));
+    expect([option.message, option.hint]).toEqual(['there is no option "dtpye" for opening a pipeline', "did you mean dtype?"]);
+  });
+
+  it.each([
+    ["transformer", { num_layers: 1e8 }, /^transformer config has num_layers = 100000000, expected/],
+    ["vae", { norm_num_groups: 7 }, /^vae config .*block_out_channels that norm_num_groups divides$/],
+  ])("refuses a config that no machine or no class could follow: %s", async (part, changes, message) => {
+    const folder = copyOfTiny(`config-${part}`);
+    const file = path.join(folder, part, "config.json");
+    writeFileSync(file, JSON.stringify({ ...(JSON.parse(readFileSync(file, "utf8")) as object), ...changes }));
+    const error = await failure(() => DiffusionPipeline.fromPretrained(folder));
+    expect(error.message).toMatch(message);
   });
 
   it("refuses an unknown dtype and a thread count that is none", async () => {

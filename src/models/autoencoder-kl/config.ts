@@ -1,15 +1,14 @@
 /** config.json of AutoencoderKL, checked at the border. */
 import * as v from "valibot";
-import { positiveInteger, positiveNumber } from "../config.ts";
+import { layerCount, positiveInteger, positiveNumber } from "../config.ts";
 
-/** The options of diffusers' class; block kinds that it knows and halftone does not are refused by name. */
-export const AutoencoderKLConfigSchema = v.object({
+const Options = v.object({
   in_channels: v.optional(positiveInteger, 3),
   out_channels: v.optional(positiveInteger, 3),
   down_block_types: v.array(v.literal("DownEncoderBlock2D")),
   up_block_types: v.array(v.literal("UpDecoderBlock2D")),
-  block_out_channels: v.pipe(v.array(positiveInteger), v.minLength(1)),
-  layers_per_block: v.optional(positiveInteger, 1),
+  block_out_channels: v.pipe(v.array(positiveInteger), v.minLength(1), v.maxLength(10)),
+  layers_per_block: v.optional(layerCount, 1),
   act_fn: v.optional(v.literal("silu"), "silu"),
   latent_channels: v.optional(positiveInteger, 4),
   norm_num_groups: v.optional(positiveInteger, 32),
@@ -21,6 +20,20 @@ export const AutoencoderKLConfigSchema = v.object({
   use_post_quant_conv: v.optional(v.boolean(), true),
   mid_block_add_attention: v.optional(v.boolean(), true),
 });
+
+/** The options of diffusers' class; block kinds that it knows and halftone does not are refused by name. */
+export const AutoencoderKLConfigSchema = v.pipe(
+  Options,
+  v.check(
+    ({ block_out_channels: channels, down_block_types: down, up_block_types: up }) =>
+      down.length === channels.length && up.length === channels.length,
+    "one down and one up block for each of block_out_channels",
+  ),
+  v.check(
+    ({ block_out_channels: channels, norm_num_groups: groups }) => channels.every((count) => count % groups === 0),
+    "block_out_channels that norm_num_groups divides",
+  ),
+);
 
 /** A checked AutoencoderKL config. */
 export type AutoencoderKLConfig = v.InferOutput<typeof AutoencoderKLConfigSchema>;

@@ -1,14 +1,15 @@
 /** config.json of PixArtTransformer2DModel (PixArt-α and PixArt-Σ), checked at the border. */
 import * as v from "valibot";
-import { positiveInteger, positiveNumber } from "../config.ts";
+import { layerCount, positiveInteger, positiveNumber } from "../config.ts";
 
 /** The options of diffusers' class, with its defaults; combinations that its forward pass refuses are refused here by name. */
 export const PixArtConfigSchema = v.object({
   num_attention_heads: v.optional(positiveInteger, 16),
   attention_head_dim: v.optional(positiveInteger, 72),
   in_channels: v.optional(positiveInteger, 4),
-  out_channels: v.nullish(positiveInteger, 8),
-  num_layers: v.optional(positiveInteger, 28),
+  // null means as many as in_channels, so it must not become the default.
+  out_channels: v.optional(v.nullable(positiveInteger), 8),
+  num_layers: v.optional(layerCount, 28),
   cross_attention_dim: v.optional(positiveInteger, 1152),
   attention_bias: v.optional(v.boolean(), true),
   sample_size: v.optional(positiveInteger, 128),

@@ -1,6 +1,6 @@
 /** config.json of T5's encoder (transformers T5Config), checked at the border. */
 import * as v from "valibot";
-import { positiveInteger, positiveNumber } from "../config.ts";
+import { layerCount, positiveInteger, positiveNumber } from "../config.ts";
 
 /** The options that shape the encoder; others are ignored, as transformers does. */
 export const T5ConfigSchema = v.object({
@@ -8,7 +8,7 @@ export const T5ConfigSchema = v.object({
   d_model: positiveInteger,
   d_kv: positiveInteger,
   d_ff: positiveInteger,
-  num_layers: positiveInteger,
+  num_layers: layerCount,
   num_heads: positiveInteger,
   relative_attention_num_buckets: v.optional(positiveInteger, 32),
   relative_attention_max_distance: v.optional(positiveInteger, 128),

@@ -19,8 +19,8 @@ export function relativePositionBuckets(tokens: number, buckets: number, maxDist
  * Source: transformers modeling_t5.py@5.23 `_relative_position_bucket`, including its float32 logarithm.
  */
 export function relativePositionBucket(position: number, buckets: number, maxDistance: number): number {
-  const half = buckets / 2;
-  const exact = half / 2;
+  const half = Math.floor(buckets / 2);
+  const exact = Math.floor(half / 2);
   const distance = Math.abs(position);
   const offset = position > 0 ? half : 0;
   if (distance < exact) return offset + distance;

@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkS
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { checkWritableFile, writeWholeFile } from "./save-node.ts";
+import { checkWritableFile, writeWholeFile, writeWholeFiles } from "./save-node.ts";
 
 const BYTES = Uint8Array.of(1, 2, 3);
 let folder: string;
@@ -55,6 +55,66 @@ describe("writeWholeFile", () => {
   });
 });
 
+describe("writeWholeFiles", () => {
+  const read = (name: string) => readFileSync(join(folder, name), "utf8");
+  const file = (name: string, bytes: () => Uint8Array = () => Buffer.from(`new ${name}`)) => ({ path: join(folder, name), bytes });
+
+  test("writes all files, replaces old ones, and leaves nothing else", async () => {
+    writeFileSync(join(folder, "b"), "old");
+    symlinkSync("b", join(folder, "link"));
+    await writeWholeFiles([file("a"), file("link"), file("c")]);
+    expect(readdirSync(folder).sort()).toEqual(["a", "b", "c", "link"]);
+    expect(["a", "b", "c"].map(read)).toEqual(["new a", "new link", "new c"]);
+    expect(readlinkSync(join(folder, "link"))).toBe("b");
+  });
+
+  test("asks for the bytes of one file at a time, and shows no file before all are written", async () => {
+    const seen: string[][] = [];
+    const look = () => {
+      seen.push(readdirSync(folder).map((name) => name.replace(/[0-9a-f]{12}/, "…")));
+      return BYTES;
+    };
+    await writeWholeFiles([file("a", look), file("b", look)]);
+    expect(seen).toEqual([[], [".halftone-….part"]]);
+  });
+
+  test("a file whose bytes cannot be made leaves no other behind, nor harms a hidden file of someone else", async () => {
+    writeFileSync(join(folder, "a"), "old");
+    writeFileSync(join(folder, ".halftone-0123456789ab.part"), "other");
+    const fail = () => {
+      throw new RangeError("no memory");
+    };
+    await expect(writeWholeFiles([file("a"), file("b"), file("c", fail)])).rejects.toThrow(new RangeError("no memory"));
+    expect(readdirSync(folder).sort()).toEqual([".halftone-0123456789ab.part", "a"]);
+    expect(read("a")).toBe("old");
+  });
+
+  test("a path that cannot be written is found before any byte is asked for", async () => {
+    const fail = () => {
+      throw new Error("asked too early");
+    };
+    await expect(writeWholeFiles([file("a", fail), file("missing/b")])).rejects.toThrow('missing" does not exist');
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  test("files that are in place already are taken back when a later one finds its place taken", async () => {
+    writeFileSync(join(folder, "a"), "old a");
+    writeFileSync(join(folder, "real"), "old real");
+    symlinkSync("real", join(folder, "link"));
+    const late = () => {
+      mkdirSync(join(folder, "d"));
+      return BYTES;
+    };
+    // The file behind the link is replaced twice.
+    await expect(writeWholeFiles([file("a"), file("b"), file("link"), file("real"), file("d", late)])).rejects.toThrow(
+      expect.objectContaining({ name: "FileError", message: `"${join(folder, "d")}" cannot be written (EISDIR)` }),
+    );
+    expect(readdirSync(folder).sort()).toEqual(["a", "d", "link", "real"]);
+    expect(["a", "real"].map(read)).toEqual(["old a", "old real"]);
+    expect(readlinkSync(join(folder, "link"))).toBe("real");
+  });
+});
+
 describe("checkWritableFile", () => {
   test("touches nothing", async () => {
     await checkWritableFile(join(folder, "a.png"));
@@ -88,6 +148,19 @@ describe("a full disk", () => {
       );
       expect(readdirSync(folder)).toEqual(["a.png"]);
       expect(readFileSync(join(folder, "a.png"), "utf8")).toBe("old");
+    } finally {
+      execFileSync("umount", [folder]);
+    }
+  });
+
+  test.skipIf(!canMount)("reached by the last of several files leaves none of them (skipped where no disk can be mounted)", async () => {
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=128k", "tmpfs", folder]);
+    try {
+      writeFileSync(join(folder, "a"), "old");
+      const files = ["a", "b", "c"].map((name) => ({ path: join(folder, name), bytes: () => new Uint8Array(50_000) }));
+      await expect(writeWholeFiles(files)).rejects.toThrow(`the disk is full: "${join(folder, "c")}" was not written`);
+      expect(readdirSync(folder)).toEqual(["a"]);
+      expect(readFileSync(join(folder, "a"), "utf8")).toBe("old");
     } finally {
       execFileSync("umount", [folder]);
     }

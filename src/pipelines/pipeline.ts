@@ -97,8 +97,9 @@ export class DiffusionPipeline {
    * Errors: UsageError for a spec or pattern that fits nothing, and for parts that are quantized already.
    */
   quantize(spec: string, patterns: Omit<QuantizationRequest, "spec"> = {}): void {
-    this.#quantization = { spec, ...patterns };
-    quantizeParts(this.#parts.models.values(), this.#quantization);
+    const request = { spec, ...patterns };
+    quantizeParts(this.#parts.models, request);
+    this.#quantization = request;
   }
 
   /**

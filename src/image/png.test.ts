@@ -97,6 +97,11 @@ describe("recipes", () => {
     expect(readRecipe(fileOf([header, text, ...rest]))).toEqual(RECIPE);
   });
 
+  test("the largest that can be asked for is read", () => {
+    const recipe = { ...RECIPE, steps: 10_000, height: 65_536, width: 65_536, images: 10_000, imageIndex: 9_999 };
+    expect(readRecipe(encodePng(PIXELS, recipe))).toEqual(recipe);
+  });
+
   test("fields of a later version are ignored", () => {
     expect(readRecipe(withText(JSON.stringify({ ...RECIPE, sampler: "new" })))).toEqual(RECIPE);
   });
@@ -128,7 +133,14 @@ describe("files that are not what they seem", () => {
     ["a field missing", json({ seed: undefined }), 'the recipe in the picture has a wrong "seed": expected "seed", got undefined'],
     ["a wrong type", json({ steps: "20" }), 'the recipe in the picture has a wrong "steps": expected number, got "20"'],
     ["a bad seed", json({ seed: "1e5" }), 'the recipe in the picture has a wrong "seed": expected /^-?\\d{1,20}$/, got "1e5"'],
-    ["a bad number", json({ steps: 0 }), 'the recipe in the picture has a wrong "steps": expected >=1, got 0'],
+    ["a bad number", json({ steps: 0 }), 'a wrong "steps": expected a whole number from 1 to 10000, got 0'],
+    ["half a step", json({ steps: 2.5 }), 'a wrong "steps": expected a whole number from 1 to 10000, got 2.5'],
+    ["too many steps", json({ steps: 10_001 }), 'a wrong "steps": expected a whole number from 1 to 10000, got 10001'],
+    ["too many pictures", json({ images: 1e12 }), 'a wrong "images": expected a whole number from 1 to 10000, got 1000000000000'],
+    ["a height beyond the flag's", json({ height: 65_537 }), 'a wrong "height": expected a whole number from 1 to 65536, got 65537'],
+    ["a width beyond the flag's", json({ width: 1e300 }), 'a wrong "width": expected a whole number from 1 to 65536, got 1e+300'],
+    ["a picture before the first", json({ imageIndex: -1 }), 'a wrong "imageIndex": expected a whole number from 0 to 9999, got -1'],
+    ["a picture after the last", json({ images: 3, imageIndex: 3 }), 'a wrong "imageIndex": expected a whole number from 0 to 2, got 3'],
     ["a bad dtype", json({ dtype: "int8" }), 'a wrong "dtype": expected ("float32" | "float16" | "bfloat16"), got "int8"'],
   ])("a recipe with %s", (_, text, message) => {
     expect(() => readRecipe(withText(text), "a.png")).toThrow(

@@ -54,18 +54,27 @@ export interface Recipe {
 export const RECIPE_KEYWORD = "halftone";
 
 const text = v.pipe(v.string(), v.maxLength(1_000_000));
-const count = (minimum: number) => v.pipe(v.number(), v.safeInteger(), v.minValue(minimum));
+/** The bounds are those of a request: a picture from a stranger must not ask for more than a user can. */
+const whole = (min: number, max: number) =>
+  v.pipe(
+    v.number(),
+    v.check((value) => Number.isInteger(value) && value >= min && value <= max, wholeText(min, max)),
+  );
+const wholeText = (min: number, max: number) => `a whole number from ${min} to ${max}`;
+const MAX_STEPS = 10_000;
+const MAX_SIDE = 65_536;
+const MAX_IMAGES = 10_000;
 
 const RecipeSchema = v.object({
   prompt: text,
   negativePrompt: text,
   seed: v.pipe(v.string(), v.regex(/^-?\d{1,20}$/)),
-  steps: count(1),
+  steps: whole(1, MAX_STEPS),
   guidanceScale: v.pipe(v.number(), v.finite()),
-  height: count(1),
-  width: count(1),
-  images: count(1),
-  imageIndex: count(0),
+  height: whole(1, MAX_SIDE),
+  width: whole(1, MAX_SIDE),
+  images: whole(1, MAX_IMAGES),
+  imageIndex: whole(0, MAX_IMAGES - 1),
   model: text,
   revision: v.optional(text),
   variant: v.optional(text),
@@ -99,9 +108,14 @@ export function parseRecipe(json: string, where?: string): Recipe {
   const result = v.safeParse(RecipeSchema, value);
   if (!result.success) {
     const [issue] = result.issues;
-    const field = v.getDotPath(issue);
-    const expected = `expected ${issue.expected ?? issue.message}, got ${issue.received.slice(0, 100)}`;
-    throw new FileError(`the recipe in the picture has a wrong ${field === null ? "form" : `"${field}"`}: ${expected}`, { where });
+    throw wrongField(v.getDotPath(issue), issue.expected ?? issue.message, issue.received.slice(0, 100), where);
   }
+  const { imageIndex, images } = result.output;
+  if (imageIndex >= images) throw wrongField("imageIndex", wholeText(0, images - 1), String(imageIndex), where);
   return result.output;
+}
+
+function wrongField(field: string | null, expected: string, got: string, where: string | undefined): FileError {
+  const name = field === null ? "form" : `"${field}"`;
+  return new FileError(`the recipe in the picture has a wrong ${name}: expected ${expected}, got ${got}`, { where });
 }

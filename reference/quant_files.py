@@ -18,7 +18,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from diffusers import PixArtTransformer2DModel, QuantoConfig
+from diffusers import PixArtSigmaPipeline, PixArtTransformer2DModel, QuantoConfig
 from fixtures import DTYPES, FIXTURES, ROOT, be_quiet, generator, versions, write_json
 from optimum.quanto import QuantizedPixArtTransformer2DModel, requantize
 from optimum.quanto import __version__ as quanto_version
@@ -142,6 +142,19 @@ def judge(case, python, halftone):
     return {"loads": True, "same_state_dict": list(a) == list(b) and all(equal(a[name], b[name]) for name in a), "same_output": same_output}
 
 
+def judge_pipeline(work):
+    """Opens a pipeline that halftone wrote in diffusers' layout as any pipeline, and compares two steps with Python's own quantization."""
+    tiny, folder = FIXTURES / "pipelines/tiny", work / "pipeline"
+    flags = ["--qtype", "transformer=qint8", "--layout", "diffusers", "--output", str(folder), "--quiet"]
+    subprocess.run([*HALFTONE, "quantize", str(tiny), *flags], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    config = QuantoConfig(weights_dtype="int8")
+    transformer = PixArtTransformer2DModel.from_pretrained(tiny / "transformer", quantization_config=config)
+    pipelines = PixArtSigmaPipeline.from_pretrained(folder), PixArtSigmaPipeline.from_pretrained(tiny, transformer=transformer)
+    options = {"num_inference_steps": 2, "height": 32, "width": 32, "output_type": "latent", "use_resolution_binning": False}
+    ours, theirs = (pipeline("a fox", generator=generator(SEED), **options).images for pipeline in pipelines)
+    return {"quantized": type(pipelines[0].transformer.proj_out).__name__ == "QLinear", "same_output": equal(ours, theirs)}
+
+
 def config_of(folder):
     """Returns config.json without the path that Python notes."""
     return {key: value for key, value in json.loads((folder / "config.json").read_text()).items() if key != "_name_or_path"}
@@ -173,8 +186,10 @@ def main():
             print(case["model"], case["layout"], case["dtype"], case["qtype"], *case["exclude"], verdict)
             done.append({**case, **kept, "verdict": verdict})
             keep_folder(case, python)
+        pipeline = judge_pipeline(Path(work))
+        print("pipeline", pipeline)
     about = {"script": "reference/quant_files.py", "seed": SEED, "versions": {**versions(), "optimum-quanto": quanto_version}}
-    write_json(OUT / "files.json", {**about, "cases": done})
+    write_json(OUT / "files.json", {**about, "pipeline": pipeline, "cases": done})
 
 
 def keep_folder(case, folder):

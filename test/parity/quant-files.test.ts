@@ -29,7 +29,7 @@ interface Case {
   readonly verdict: Readonly<Record<string, boolean | string>>;
 }
 
-const { cases } = readFixtureJson<{ cases: Case[] }>("quant-files/files.json");
+const { cases, pipeline } = readFixtureJson<{ cases: Case[]; pipeline: object }>("quant-files/files.json");
 const SOURCES: Readonly<Record<string, [folder: string, file: string]>> = {
   "pixart-sigma": ["models/pixart-sigma", "diffusion_pytorch_model.safetensors"],
   "pixart-tiny": ["pipelines/tiny/transformer", "diffusion_pytorch_model.safetensors"],
@@ -60,6 +60,10 @@ describe("what is written", () => {
     // torch's int8 product of bfloat16 crashes on Python's own file too.
     expect([true, "torch crashes (signal 11)"]).toContain(output);
   });
+});
+
+test("a pipeline in diffusers' layout is opened by diffusers as any other, with the output of its own quantization", () => {
+  expect(pipeline).toEqual({ quantized: true, same_output: true });
 });
 
 describe("what Python wrote is read", () => {

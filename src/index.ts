@@ -13,7 +13,7 @@ export {
 export type { GeneratedImage } from "./image/image.ts";
 export { readRecipe } from "./image/png.ts";
 export type { QuantizationRequest, Recipe } from "./image/recipe.ts";
-export { checkWritableFile } from "./image/save-node.ts";
+export { checkWritableFile, type FileToWrite, writeWholeFiles } from "./image/save-node.ts";
 export { demoModelFolder } from "./pipelines/demo-node.ts";
 export { DiffusionModel, type ModelOptions } from "./pipelines/diffusion-model.ts";
 export type {
@@ -32,7 +32,7 @@ export type {
   WarningEvent,
 } from "./pipelines/events.ts";
 export { inspectModel, type ModelReport, type PartReport } from "./pipelines/inspect.ts";
-export { saveLatents } from "./pipelines/latents-node.ts";
+export { latentsFile, saveLatents } from "./pipelines/latents-node.ts";
 export type { PipelineOptions } from "./pipelines/open-pipeline.ts";
 export type { GenerateOptions, LoadOptions } from "./pipelines/options.ts";
 export { DiffusionPipeline, type GenerateResult } from "./pipelines/pipeline.ts";
@@ -45,6 +45,7 @@ export {
   quantizeCheckpoint,
 } from "./pipelines/quantize-checkpoint.ts";
 export { type QType, qfloat8, qfloat8_e4m3fn, qfloat8_e4m3fnuz, qfloat8_e5m2, qint2, qint4, qint8 } from "./quant/qtype.ts";
+export { type CachedFile, clearWeightCache, listWeightCache, weightCacheFolder, weightCacheLimit } from "./runtime/weight-cache-node.ts";
 export type { ComputeDType } from "./tensor/dtype.ts";
 export type { FloatTensor } from "./tensor/tensor.ts";
 export { version } from "./version.ts";

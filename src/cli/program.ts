@@ -4,6 +4,7 @@
  */
 import { Command, CommanderError } from "commander";
 import { UsageError, version } from "../index.ts";
+import { cache } from "./cache.ts";
 import { isCancelled, reportCancelled, reportFailure } from "./failure.ts";
 import { generate } from "./generate.ts";
 import { inspect } from "./inspect.ts";
@@ -49,6 +50,7 @@ function createProgram(surroundings: Surroundings): Command {
   addGenerate(program, surroundings);
   addQuantize(program, surroundings);
   addInspect(program, surroundings);
+  addCache(program, surroundings);
   return program;
 }
 
@@ -137,6 +139,16 @@ function addInspect(program: Command, surroundings: Surroundings): void {
   command.action(async (target: string, flags: object) => {
     refuseMoreThanOne(command, "model or picture");
     await inspect(target, flags, surroundings);
+  });
+}
+
+function addCache(program: Command, { terminal }: Surroundings): void {
+  const command = program.command("cache").argument("[list|clear]", "what to do (default: list)");
+  command.description("show or free the weights that were quantized for pictures");
+  optionOf(command)("--json", "print one JSON object");
+  command.action(async (action: string | undefined, flags: { json?: boolean }) => {
+    refuseMoreThanOne(command, "action");
+    await cache(action, flags, terminal);
   });
 }
 

@@ -15,7 +15,7 @@ export { readRecipe } from "./image/png.ts";
 export type { QuantizationRequest, Recipe } from "./image/recipe.ts";
 export { checkWritableFile, type FileToWrite, writeWholeFiles } from "./image/save-node.ts";
 export { demoModelFolder } from "./pipelines/demo-node.ts";
-export { DiffusionModel, type ModelOptions } from "./pipelines/diffusion-model.ts";
+export { DiffusionModel, type ModelOptions, type SavePretrainedOptions } from "./pipelines/diffusion-model.ts";
 export type {
   DownloadEvent,
   FreezeEvent,

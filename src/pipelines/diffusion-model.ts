@@ -5,7 +5,7 @@
  * quantized in two steps, as with Quanto: quantize() marks layers and reads nothing, freeze() replaces their weights.
  */
 import type { Folder } from "../checkpoint/byte-source.ts";
-import { readJson } from "../checkpoint/json.ts";
+import { parseJson } from "../checkpoint/json.ts";
 import { readTensor, type StoredTensor } from "../checkpoint/stored-tensor.ts";
 import { openWeights, type WeightStore } from "../checkpoint/weight-store.ts";
 import { Weights, type WeightTable } from "../checkpoint/weights.ts";
@@ -16,12 +16,13 @@ import type { HubEvent } from "../hub/hub-node.ts";
 import { type LocateOptions, locateModel } from "../hub/locate-node.ts";
 import { currentClassName, findModelClass, type ModelClass } from "../models/registry.ts";
 import { findQType, type QType } from "../quant/qtype.ts";
-import { readQuantization } from "../quant/quantization-files.ts";
+import { type QuantizationLayout, readQuantization } from "../quant/quantization-files.ts";
 import type { OptimizerName } from "../quant/weight-layout.ts";
 import { toFloat32 } from "../tensor/convert.ts";
 import { type ComputeDType, checkDtype } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import { type FreezeOptions, type FrozenFile, freezeTensors } from "./freeze-node.ts";
+import { savePart } from "./save-part.ts";
 
 /** What each library calls a file of weights. */
 const WEIGHTS_NAME = { transformers: "model", diffusers: "diffusion_pytorch_model" } as const;
@@ -45,6 +46,17 @@ export interface ModelOptions extends LocateOptions {
   onEvent?: ((event: HubEvent) => void) | undefined;
 }
 
+/** How a part is saved. */
+export interface SavePretrainedOptions {
+  /** Quanto's files, or diffusers' for a class of diffusers. Default "quanto". */
+  layout?: QuantizationLayout | undefined;
+  /** Replaces an existing model's folder. */
+  force?: boolean | undefined;
+  signal?: AbortSignal | undefined;
+  /** Told of the bytes that have been read, of all that are to be read. */
+  onProgress?: ((doneBytes: number, totalBytes: number) => void) | undefined;
+}
+
 /** What is wanted of a layer's weight. */
 export interface QuantizationMark {
   readonly qtype: QType;
@@ -58,6 +70,7 @@ interface Opened {
   readonly part: string;
   readonly className: string;
   readonly config: Readonly<Record<string, unknown>>;
+  readonly configText: string;
   readonly dtype: ComputeDType;
   readonly configPath: string;
   /** qtypes of the layers that are stored quantized. */
@@ -81,6 +94,7 @@ export class DiffusionModel {
   /** Names of tensors that the class has no use for. */
   readonly unusedTensors: readonly string[];
   readonly #class: ModelClass;
+  readonly #configText: string;
   readonly #store: WeightStore;
   #table: WeightTable;
   #marks: ReadonlyMap<string, QuantizationMark> = new Map();
@@ -93,6 +107,7 @@ export class DiffusionModel {
     this.dtype = opened.dtype;
     this.configPath = opened.configPath;
     this.#class = opened.modelClass;
+    this.#configText = opened.configText;
     this.#store = opened.store;
     const { store, qtypes, zeroScales } = opened;
     this.#table = { component: opened.part, name: store.name, tensors: store.tensors, qtypes, zeroScales };
@@ -113,7 +128,8 @@ export class DiffusionModel {
   static async open(folder: Folder, options: OpenModelOptions): Promise<DiffusionModel> {
     const { part, dtype, variant, signal } = options;
     const configPath = `${folder.name}/config.json`;
-    const config = asRecord(await readJson(folder, "config.json", { signal }), part, configPath);
+    const configText = await readConfigText(folder, configPath, signal);
+    const config = asRecord(parseJson(new TextEncoder().encode(configText), configPath), part, configPath);
     const className = currentClassName(options.className ?? classNameOf(config, part, configPath), config);
     const modelClass = findModelClass(className, part, configPath);
     const store = await openWeights(folder, "", { baseNames: [WEIGHTS_NAME[modelClass.library]], variant, signal });
@@ -121,7 +137,7 @@ export class DiffusionModel {
       const quantization = await readQuantization(folder, config, store.tensors.keys(), signal);
       const qtypes = quantization?.qtypes;
       const zeroScales = qtypes && (await findZeroScales(store.tensors, qtypes));
-      return new DiffusionModel({ store, modelClass, part, className, config, dtype, configPath, qtypes, zeroScales });
+      return new DiffusionModel({ store, modelClass, part, className, config, configText, dtype, configPath, qtypes, zeroScales });
     } catch (error) {
       await store.close();
       throw error;
@@ -239,6 +255,30 @@ export class DiffusionModel {
     this.#table = { ...this.#table, fusesQkv: false };
   }
 
+  /**
+   * Saves the part into a folder of its own, as Quanto does (or diffusers, for its classes): quantized weights, layers that are marked, which
+   * are quantized on the way, and everything else in the part's dtype. Streams; the folder is whole or not there. Returns its full name.
+   *
+   * Errors: UsageError for a folder that is taken (without `force`) or a layout that cannot say what is quantized; FileError;
+   * CheckpointError for a weight that is not finite; CancelledError.
+   */
+  async savePretrained(output: string, options: SavePretrainedOptions = {}): Promise<string> {
+    const { part, className, configPath, dtype, modules, qtypes } = this;
+    const about = {
+      part,
+      className,
+      configPath,
+      dtype,
+      modules,
+      qtypes,
+      configText: this.#configText,
+      tensors: this.tensors,
+      marks: this.marks,
+    };
+    const sources = [...new Set(this.tensors.flatMap(({ source }) => source.file?.folder ?? []))];
+    return savePart(about, output, { ...options, sources });
+  }
+
   /** Closes the files; idempotent. */
   async dispose(): Promise<void> {
     await this.#store.close();
@@ -260,6 +300,23 @@ async function findZeroScales(
   }
   return found;
 }
+
+async function readConfigText(folder: Folder, where: string, signal: AbortSignal | undefined): Promise<string> {
+  const source = await folder.open("config.json");
+  if (source === undefined) {
+    const hint = "a model folder has diffusers' layout, with model_index.json";
+    throw new CheckpointError('"config.json" is missing', { where: folder.name, hint });
+  }
+  try {
+    if (source.sizeBytes > MAX_CONFIG_BYTES)
+      throw new CheckpointError(`config.json has ${source.sizeBytes} bytes, expected at most ${MAX_CONFIG_BYTES}`, { where });
+    return new TextDecoder().decode(await source.read(0, source.sizeBytes, signal));
+  } finally {
+    await source.close();
+  }
+}
+
+const MAX_CONFIG_BYTES = 2 ** 20;
 
 function asRecord(value: unknown, part: string, where: string): Readonly<Record<string, unknown>> {
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;

@@ -1,16 +1,17 @@
 /**
  * halftone generate: a prompt in, pictures out.
  *
- * Everything that can be refused is refused before the model is opened. Pictures are saved when all of them are there, so that a run that
- * fails or is cancelled leaves nothing behind.
+ * Everything that can be refused is refused before the model is opened. Files are written when all pictures are there, and all of them or
+ * none, so that a run that fails or is cancelled leaves nothing behind.
  */
 import { setImmediate } from "node:timers/promises";
-import { CancelledError, type GeneratedImage, type PipelineEvent, type RunReport, saveLatents } from "../index.ts";
+import { CancelledError, type GeneratedImage, latentsFile, type PipelineEvent, type RunReport, writeWholeFiles } from "../index.ts";
 import { checkOutputs, defaultPath, numberedPath } from "./output-files.ts";
 import { createProgress, type Progress } from "./progress.ts";
 import { type GenerateFlags, planRequest, type Request, warningsAfter } from "./request.ts";
 import { resultJson, summaryLine } from "./summary.ts";
 import type { Surroundings } from "./surroundings.ts";
+import { visibleText } from "./units.ts";
 
 /** Runs the command; errors as the library's. */
 export async function generate(prompt: string | undefined, flags: GenerateFlags, surroundings: Surroundings): Promise<void> {
@@ -22,14 +23,14 @@ export async function generate(prompt: string | undefined, flags: GenerateFlags,
   const warnings: string[] = [];
   const warn = (message: string) => {
     warnings.push(message);
-    terminal.stderr.write(`warning: ${message}\n`);
+    terminal.stderr.write(`warning: ${visibleText(message)}\n`);
   };
   for (const message of request.warnings) warn(message);
   const progress = createProgress(terminal, flags.quiet === true);
   const { images, report } = await run(request, flags, surroundings, progress, warn).finally(() => progress.stop());
   if (signal.aborted) throw new CancelledError("the run was cancelled");
   const [first] = images;
-  if (request.recipe !== undefined && first !== undefined) for (const message of warningsAfter(request.recipe, first.recipe)) warn(message);
+  if (first !== undefined) for (const message of warningsAfter(request, first.recipe)) warn(message);
 
   const files = await save(images, flags, report);
   if (flags.json === true) {
@@ -73,14 +74,13 @@ async function run(
   return { images, report };
 }
 
-async function save(images: readonly GeneratedImage[], flags: GenerateFlags, report: RunReport): Promise<string[]> {
-  const output = flags.output ?? defaultPath(report.seed);
-  const files: string[] = [];
-  for (const [index, image] of images.entries()) {
-    const file = numberedPath(output, index, images.length);
-    await image.save(file, { metadata: flags.metadata });
-    files.push(file);
-  }
-  if (flags.saveLatents !== undefined) await saveLatents(flags.saveLatents, report.latents);
-  return files;
+/** Writes pictures and latents, all or none; returns the names of the pictures. */
+async function save(images: readonly GeneratedImage[], { saveLatents, metadata, output }: GenerateFlags, report: RunReport) {
+  const pictures = images.map((image, index) => ({
+    path: numberedPath(output ?? defaultPath(report.seed), index, images.length),
+    bytes: () => image.toPng({ metadata }),
+  }));
+  const latents = saveLatents === undefined ? [] : [{ path: saveLatents, bytes: () => latentsFile(report.latents) }];
+  await writeWholeFiles([...pictures, ...latents]);
+  return pictures.map(({ path }) => path);
 }

@@ -16,6 +16,7 @@ import {
   version,
 } from "../index.ts";
 import { runCommandLine } from "./program.ts";
+import { EMBEDDED_MODEL_HASH } from "./request.ts";
 import type { Library } from "./surroundings.ts";
 
 const PIXELS = { width: 2, height: 1, data: Uint8Array.of(255, 0, 0, 0, 0, 255) };
@@ -30,7 +31,7 @@ const RECIPE: Recipe = {
   images: 1,
   imageIndex: 0,
   model: "demo",
-  modelHash: "00ff",
+  modelHash: EMBEDDED_MODEL_HASH,
   pipeline: "PixArtSigmaPipeline",
   scheduler: "DPMSolverMultistepScheduler",
   dtype: "float16",
@@ -61,7 +62,7 @@ interface Asked {
 }
 
 /** Runs the command line and collects what it says and asks; the stand-in makes as many pictures as it is asked for. */
-async function run(args: readonly string[], change: { fail?: unknown; abortAt?: number; isTTY?: boolean } = {}) {
+async function run(args: readonly string[], change: { fail?: unknown; abortAt?: number; isTTY?: boolean; warning?: string } = {}) {
   const written = { stdout: "", stderr: "" };
   const asked: Asked[] = [];
   let disposed = 0;
@@ -69,7 +70,7 @@ async function run(args: readonly string[], change: { fail?: unknown; abortAt?: 
   async function* stream(generate: GenerateOptions): AsyncGenerator<PipelineEvent> {
     const images = generate.numImagesPerPrompt ?? 1;
     const seed = generate.seed ?? 7;
-    yield { type: "warning", message: "the prompt was cut" };
+    yield { type: "warning", message: change.warning ?? "the prompt was cut" };
     for (let index = 0; index < images; index++) {
       if (index === change.abortAt) controller.abort();
       if (change.fail !== undefined) throw change.fail;
@@ -240,6 +241,13 @@ describe("generate", () => {
     expect(await run(["generate", "x", "--quiet"])).toMatchObject({ stdout: "halftone-7.png\n", stderr: "warning: the prompt was cut\n" });
   });
 
+  test("a warning cannot steer the terminal, and is whole in the JSON", async () => {
+    const warning = 'vae has 1 tensor that its class does not use: "\u001b[2J\u009b1m\nerror: \u202e"';
+    const { stdout, stderr } = await run(["generate", "x", "--json", "--quiet"], { warning });
+    expect(stderr).toBe('warning: vae has 1 tensor that its class does not use: "\\u001b[2J\\u009b1m\\nerror: \\u202e"\n');
+    expect(JSON.parse(stdout).warnings).toEqual([warning]);
+  });
+
   test("--json prints one object", async () => {
     const { stdout } = await run(["generate", "x", "--seed", "18446744073709551615", "--json", "--save-latents", "l.safetensors"]);
     expect(JSON.parse(stdout)).toEqual({
@@ -318,6 +326,10 @@ describe("generate", () => {
 
 describe("--from", () => {
   const save = (change: Partial<Recipe> = {}) => writeFileSync("old.png", encodePng(PIXELS, { ...RECIPE, ...change }));
+  const repeat = (change: Partial<Recipe>, ...flags: string[]) => {
+    save(change);
+    return run(["generate", "--from", "old.png", ...flags]);
+  };
 
   test("repeats a recipe", async () => {
     save({ images: 2, imageIndex: 1 });
@@ -352,13 +364,45 @@ describe("--from", () => {
   });
 
   test("warns when the model, the version or the quantization is another", async () => {
-    save({ modelHash: "other", version: "0.0.1", qtypes: { transformer: "qint8" } });
+    save({ modelHash: "other", version: "0.0.1\u001b]0;owned\u0007", qtypes: { transformer: "qint8" } });
     const { stderr } = await run(["generate", "--from", "old.png"]);
-    expect(stderr).toContain(`warning: the recipe is of halftone 0.0.1, this is ${version}: the picture may differ\n`);
-    expect(stderr).toContain(
-      "warning: the recipe was made with transformer in qint8, this run is not quantized: the picture will differ\n",
+    expect(stderr.split("\n").slice(0, 4)).toEqual([
+      `warning: the recipe is of halftone 0.0.1\\u001b]0;owned\\u0007, this is ${version}: the picture may differ`,
+      'warning: the recipe\'s model "demo" is not the embedded one, which is used: the picture may differ; give a folder of yours with --model',
+      "warning: the prompt was cut",
+      "warning: the recipe was made with transformer in qint8, this run without quantization: the picture will differ",
+    ]);
+    save({ model: "owner/name", modelHash: "other" });
+    expect((await run(["generate", "--from", "old.png"])).stderr).toContain(
+      "warning: model demo is not owner/name of the recipe: the picture may differ from the recipe's\n",
     );
-    expect(stderr).toContain("warning: model demo has changed since: the picture may differ from the recipe's\n");
+  });
+
+  test("the embedded model is known by its hash, not by its name", async () => {
+    const own = 'the recipe\'s model "demo"';
+    const { asked, stderr } = await repeat({ modelHash: "other" });
+    expect({ model: asked?.model, said: stderr.includes(own) }).toEqual({ model: "/demo", said: true });
+    // A folder of any content is not a model.
+    mkdirSync("demo");
+    expect((await repeat({ modelHash: "other" })).asked?.model).toBe("/demo");
+    writeFileSync(join("demo", "model_index.json"), "{}");
+    const mine = await repeat({ modelHash: "other" });
+    expect({ model: mine.asked?.model, said: mine.stderr.includes(own) }).toEqual({ model: "demo", said: false });
+    expect((await repeat({})).asked?.model).toBe("/demo");
+    const given = await repeat({ modelHash: "other" }, "--model", "elsewhere");
+    expect({ model: given.asked?.model, said: given.stderr.includes(own) }).toEqual({ model: "elsewhere", said: false });
+  });
+
+  test("more pictures than a flag can ask for are refused at once", async () => {
+    const began = performance.now();
+    save({ images: 1e12 });
+    expect(await run(["generate", "--from", "old.png", "--images", "1"])).toMatchObject({
+      code: 1,
+      stderr:
+        'error: the recipe in the picture has a wrong "images": expected a whole number from 1 to 10000, got 1000000000000\nwhere: old.png\n',
+      asked: undefined,
+    });
+    expect(performance.now() - began).toBeLessThan(5000);
   });
 
   test.each<[string, () => void, string]>([

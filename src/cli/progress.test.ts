@@ -1,3 +1,4 @@
+import { PassThrough } from "node:stream";
 import { describe, expect, test } from "vitest";
 import type { PipelineEvent } from "../index.ts";
 import { canRedraw, createProgress } from "./progress.ts";
@@ -105,6 +106,31 @@ describe("createProgress", () => {
     ]);
     // biome-ignore lint/suspicious/noControlCharactersInRegex: none may be there.
     expect(written()).not.toMatch(/[\u0000-\u0009\u000b-\u001f]/);
+  });
+
+  const hostile = { type: "load", part: "vae", className: "A\u001b[2J\u009b1m\nB", weightBytes: 1e6 } as const;
+
+  test("a name from a file cannot steer the terminal: plain lines", () => {
+    const { at, written } = record(false);
+    at(0).show(hostile);
+    expect(written()).toBe("load vae (A\\u001b[2J\\u009b1m\\nB, 1.00 MB)\n");
+  });
+
+  test("a name from a file cannot steer the terminal: the changing line", () => {
+    const written: string[] = [];
+    const stream = Object.assign(new PassThrough(), {
+      isTTY: true,
+      columns: 200,
+      cursorTo: () => true,
+      clearLine: () => true,
+      moveCursor: () => true,
+    });
+    stream.on("data", (text) => written.push(String(text)));
+    const progress = createProgress({ stdout: stream, stderr: stream, env: { NO_COLOR: "1" } }, false);
+    progress.show(hostile);
+    progress.stop();
+    expect(written.join("")).toContain("load vae (A\\u001b[2J\\u009b1m\\nB, 1.00 MB)");
+    expect(written.join("")).not.toContain("\u001b[2J");
   });
 
   test("--quiet says nothing", () => {

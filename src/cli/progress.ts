@@ -6,6 +6,7 @@
 import ora from "ora";
 import { ProgressText, type ShownEvent } from "./progress-text.ts";
 import type { Terminal } from "./surroundings.ts";
+import { visibleText } from "./units.ts";
 
 /** Shows events. */
 export interface Progress {
@@ -42,7 +43,7 @@ function changingLine({ stderr, env }: Terminal, text: ProgressText): Progress {
     show(event) {
       const line = text.next(event);
       if (line === undefined) return;
-      spinner.text = line.text;
+      spinner.text = visibleText(line.text);
       if (spinner.isSpinning) spinner.render();
       else spinner.start();
     },
@@ -59,7 +60,7 @@ function plainLines({ stderr }: Terminal, text: ProgressText, now: () => number)
       const line = text.next(event);
       if (line === undefined || (!line.isMilestone && now() - shownAt < PLAIN_INTERVAL_MS)) return;
       shownAt = now();
-      stderr.write(`${line.text}\n`);
+      stderr.write(`${visibleText(line.text)}\n`);
     },
     stop() {},
   };

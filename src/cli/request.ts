@@ -1,7 +1,12 @@
 /**
  * From the words of `halftone generate` to what the library is asked for. With --from, a picture's recipe fills in what no flag says.
+ *
+ * Recipes call the embedded model "demo", and so they call every folder of that name. The embedded one is known by its hash; with another
+ * hash, a model's folder "demo" in the current folder is meant. Where there is none (the embedded model of another version, or a folder
+ * that is elsewhere) the embedded model is used, and that is said before the work.
  */
 import { stat } from "node:fs/promises";
+import { join } from "node:path";
 import {
   type ComputeDType,
   type GenerateOptions,
@@ -13,6 +18,12 @@ import {
 } from "../index.ts";
 import { seedNumber } from "./option-values.ts";
 import { recipeOf } from "./picture-file.ts";
+
+/** The modelHash of pictures that the embedded model made; a test compares it with one that is made anew. */
+export const EMBEDDED_MODEL_HASH = "b2939fca9d208079ee130f1200f90c19268a157e9b407dbff9a938d938d55787";
+
+const NOT_EMBEDDED =
+  'the recipe\'s model "demo" is not the embedded one, which is used: the picture may differ; give a folder of yours with --model';
 
 /** Flags of `halftone generate`; undefined where not given. */
 export interface GenerateFlags {
@@ -69,9 +80,10 @@ export async function planRequest(prompt: string | undefined, flags: GenerateFla
   }
   // A revision and a variant belong to the recipe's model, not to another.
   const source = flags.model === undefined ? recipe : undefined;
+  const model = flags.model ?? (await modelOf(recipe, demoModelFolder, flags.from));
   return {
     prompt: text,
-    model: flags.model ?? (await modelOf(recipe, demoModelFolder, flags.from)),
+    model,
     load: {
       dtype: flags.dtype ?? recipe?.dtype,
       variant: flags.variant ?? source?.variant,
@@ -92,7 +104,7 @@ export async function planRequest(prompt: string | undefined, flags: GenerateFla
     quantization: quantizationOf(flags, recipe),
     images: flags.images ?? recipe?.images ?? 1,
     recipe,
-    warnings: recipe === undefined ? [] : warningsBefore(recipe),
+    warnings: recipe === undefined ? [] : warningsBefore(recipe, flags.model === undefined && model === demoModelFolder),
   };
 }
 
@@ -108,26 +120,40 @@ function quantizationOf(flags: GenerateFlags, recipe: Recipe | undefined): Quant
   return undefined;
 }
 
-/** What can be said about a recipe once a picture has been made from it. */
-export function warningsAfter(wanted: Recipe, made: Recipe): string[] {
-  if (wanted.modelHash === made.modelHash) return [];
-  const names =
-    wanted.model === made.model ? `model ${wanted.model} has changed since` : `model ${made.model} is not ${wanted.model} of the recipe`;
-  return [`${names}: the picture may differ from the recipe's`];
+/** What can be said about a request's recipe only once a picture has been made from it. */
+export function warningsAfter({ recipe: wanted, warnings }: Request, made: Recipe): string[] {
+  if (wanted === undefined) return [];
+  const found: string[] = [];
+  if (wanted.modelHash !== made.modelHash && !warnings.includes(NOT_EMBEDDED)) {
+    const names =
+      wanted.model === made.model ? `model ${wanted.model} has changed since` : `model ${made.model} is not ${wanted.model} of the recipe`;
+    found.push(`${names}: the picture may differ from the recipe's`);
+  }
+  if (quantizedText(wanted) !== quantizedText(made)) {
+    found.push(`the recipe was made ${quantizedText(wanted)}, this run ${quantizedText(made)}: the picture will differ`);
+  }
+  return found;
 }
 
-function warningsBefore(recipe: Recipe): string[] {
-  const quantized = Object.entries(recipe.qtypes).map(([part, qtype]) => `${part} in ${qtype}`);
+function warningsBefore(recipe: Recipe, isEmbedded: boolean): string[] {
   return [
     ...(recipe.version === version ? [] : [`the recipe is of halftone ${recipe.version}, this is ${version}: the picture may differ`]),
-    ...(quantized.length === 0
-      ? []
-      : [`the recipe was made with ${quantized.join(", ")}, this run is not quantized: the picture will differ`]),
+    ...(isEmbedded && recipe.modelHash !== EMBEDDED_MODEL_HASH ? [NOT_EMBEDDED] : []),
   ];
 }
 
+/** A model may be stored quantized, so only its pictures tell. */
+function quantizedText({ qtypes }: Recipe): string {
+  const parts = Object.entries(qtypes).map(([part, qtype]) => `${part} in ${qtype}`);
+  return parts.length === 0 ? "without quantization" : `with ${parts.sort().join(", ")}`;
+}
+
 async function modelOf(recipe: Recipe | undefined, demoModelFolder: string, from: string | undefined): Promise<string> {
-  if (recipe === undefined || recipe.model === "demo") return demoModelFolder;
+  if (recipe === undefined) return demoModelFolder;
+  if (recipe.model === "demo") {
+    const isOwnFolder = recipe.modelHash !== EMBEDDED_MODEL_HASH && (await isModelFolder(recipe.model));
+    return isOwnFolder ? recipe.model : demoModelFolder;
+  }
   const isHere = await stat(recipe.model).then(
     (found) => found.isDirectory(),
     () => false,
@@ -137,4 +163,11 @@ async function modelOf(recipe: Recipe | undefined, demoModelFolder: string, from
     where: from,
     hint: "say where it is with --model",
   });
+}
+
+async function isModelFolder(path: string): Promise<boolean> {
+  return stat(join(path, "model_index.json")).then(
+    (found) => found.isFile(),
+    () => false,
+  );
 }

@@ -13,8 +13,8 @@ export async function saveLatents(path: string, latents: FloatTensor): Promise<v
   await writeWholeFile(path, latentsFile(latents));
 }
 
-/** The bytes of such a file: length of the header, header, numbers. */
-function latentsFile(latents: FloatTensor): Uint8Array {
+/** The bytes that saveLatents writes: length of the header, header, numbers. */
+export function latentsFile(latents: FloatTensor): Uint8Array {
   const { data, shape } = latents;
   const header = JSON.stringify({ latents: { dtype: "F32", shape, data_offsets: [0, data.byteLength] } });
   // Numbers begin at a multiple of 8, as the format's own writer has it.

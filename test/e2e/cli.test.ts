@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { EMBEDDED_MODEL_HASH } from "../../src/cli/request.ts";
 import { decodePng, encodePng, readRecipe } from "../../src/image/png.ts";
 import { type CompiledPackage, compilePackage, startCommand, withoutRootsRights } from "../support/command-line.ts";
 import { fixturePath } from "../support/fixture.ts";
@@ -144,7 +145,29 @@ describe("halftone generate", () => {
     writeFileSync(join(folder, "a.png"), encodePng(decodePng(read("a.png")), { ...recipe, modelHash: "00", version: "0.0.1" }));
     const { code, stderr } = await halftone(["generate", "--from", "a.png", "--output", "b.png", "--quiet"]);
     expect(code).toBe(0);
-    expect(stderr).toMatch(/^warning: the recipe is of halftone 0\.0\.1, this is .*\nwarning: model demo has changed since: .*\n$/);
+    expect(stderr).toMatch(
+      /^warning: the recipe is of halftone 0\.0\.1, this is .*\nwarning: the recipe's model "demo" is not the embedded one, .*\n$/,
+    );
+  });
+
+  test("knows the embedded model by its hash, also quantized, and a folder of the same name from it", async () => {
+    const flags = ["--seed", "3", "--steps", "2", "--quiet", "--output"];
+    await halftone(["generate", PROMPT, "--qtype", "qint8", ...flags, "a.png"]);
+    expect(readRecipe(read("a.png"))).toMatchObject({ model: "demo", modelHash: EMBEDDED_MODEL_HASH });
+    mkdirSync(join(folder, "demo", "scheduler"), { recursive: true });
+    for (const part of ["model_index.json", "text_encoder", "tokenizer", "transformer", "vae"]) {
+      symlinkSync(join(DEMO, part), join(folder, "demo", part));
+    }
+    const scheduler = readFileSync(join(DEMO, "scheduler", "scheduler_config.json"), "utf8").replace(/("solver_order": )\d/, "$11");
+    writeFileSync(join(folder, "demo", "scheduler", "scheduler_config.json"), scheduler);
+    await halftone(["generate", PROMPT, "--model", "demo", ...flags, "b.png"]);
+    expect(readRecipe(read("b.png"))?.modelHash).not.toBe(EMBEDDED_MODEL_HASH);
+    for (const name of ["a", "b"]) {
+      const repeated = await halftone(["generate", "--from", `${name}.png`, "--output", `${name}-again.png`, "--quiet"]);
+      expect(repeated).toMatchObject({ code: 0, stderr: "" });
+      expect(read(`${name}-again.png`)).toEqual(read(`${name}.png`));
+    }
+    expect(read("a.png")).not.toEqual(read("b.png"));
   });
 });
 
@@ -224,6 +247,40 @@ describe("a disk that refuses", () => {
       expect(readdirSync(folder)).toEqual([]);
     } finally {
       execFileSync("umount", [folder]);
+    }
+  });
+
+  test.skipIf(!canMount)(
+    "full after a picture: none of several is left, and the old one stays (skipped where no disk can be mounted)",
+    async () => {
+      const flags = ["generate", PROMPT, "--seed", "1", "--steps", "2", "--output", "a.png", "--quiet"];
+      await halftone(flags);
+      const room = Math.ceil((2.5 * read("a.png").length) / 4096) * 4;
+      execFileSync("mount", ["-t", "tmpfs", "-o", `size=${room}k`, "tmpfs", folder]);
+      try {
+        writeFileSync(join(folder, "a-1.png"), "old");
+        const { code, stdout, stderr } = await halftone([...flags, "--images", "4"]);
+        expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+        expect(stderr).toMatch(/^error: the disk is full: "a-[23]\.png" was not written\n/);
+        expect(readdirSync(folder)).toEqual(["a-1.png"]);
+        expect(readFileSync(join(folder, "a-1.png"), "utf8")).toBe("old");
+      } finally {
+        execFileSync("umount", [folder]);
+      }
+    },
+  );
+
+  test.skipIf(!canMount)("full for the latents: the picture is not left either (skipped where no disk can be mounted)", async () => {
+    mkdirSync(join(folder, "small"));
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=4k", "tmpfs", join(folder, "small")]);
+    try {
+      const flags = ["--seed", "1", "--steps", "2", "--output", "a.png", "--save-latents", "small/l.safetensors", "--quiet"];
+      const { code, stdout, stderr } = await halftone(["generate", PROMPT, ...flags]);
+      expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+      expect(stderr).toMatch(/^error: the disk is full: "small\/l\.safetensors" was not written\n/);
+      expect([readdirSync(folder), readdirSync(join(folder, "small"))]).toEqual([["small"], []]);
+    } finally {
+      execFileSync("umount", [join(folder, "small")]);
     }
   });
 

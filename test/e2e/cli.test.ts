@@ -296,6 +296,26 @@ describe("a disk that refuses", () => {
     });
   });
 
+  test("another user's file in a shared folder: pictures already in place are taken back (skipped without root's rights)", async ({
+    skip,
+  }) => {
+    const before = withoutRootsRights(compiled.dist);
+    if (before === undefined || before.length === 0) return skip("one user cannot make another's file");
+    writeFileSync(join(folder, "a-2.png"), "old");
+    chmodSync(join(folder, "a-2.png"), 0o666);
+    // As /tmp: everyone may write, and rename only what is theirs.
+    chmodSync(folder, 0o1777);
+    const flags = ["--images", "3", "--steps", "2", "--output", "a.png", "--quiet"];
+    const { code, stdout, stderr } = await halftone(["generate", PROMPT, ...flags], { before });
+    expect({ code, stdout, stderr }).toEqual({
+      code: 1,
+      stdout: "",
+      stderr: 'error: no permission to write "a-2.png"\nwhere: a-2.png\nhint:  look at the permissions of "."\n',
+    });
+    expect(readdirSync(folder)).toEqual(["a-2.png"]);
+    expect(readFileSync(join(folder, "a-2.png"), "utf8")).toBe("old");
+  });
+
   test("a model that may not be read is named (skipped where root's rights cannot be dropped)", async ({ skip }) => {
     const before = withoutRootsRights(compiled.dist);
     if (before === undefined) return skip("setpriv is missing or the compiled package is out of reach for other users");

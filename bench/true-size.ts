@@ -1,7 +1,8 @@
 /**
  * A whole picture from a true-size checkpoint: seconds and peak memory of each phase, halftone and diffusers one after the other.
  *
- * usage: node bench/true-size.ts MODEL [--python PYTHON] [--size 512] [--steps 2] [--dtype float32] [--t5-dtype bfloat16] [--name NAME]
+ * usage: node bench/true-size.ts MODEL [--python PYTHON] [--size 512] [--steps 2] [--dtype float32] [--qtype SPEC]
+ *        [--t5-dtype bfloat16] [--name NAME]
  * Writes bench/results/NAME.json and prints a Markdown table. Node 22.18 or newer, after `npm run build`; the checkpoint comes from
  * reference/true_size.py.
  */
@@ -28,6 +29,7 @@ const { values, positionals } = parseArgs({
     size: { type: "string", default: "512" },
     steps: { type: "string", default: "2" },
     dtype: { type: "string", default: "float32" },
+    qtype: { type: "string" },
     "t5-dtype": { type: "string", default: "bfloat16" },
     name: { type: "string", default: "true-size" },
   },
@@ -43,9 +45,13 @@ console.log(table("halftone", halftone));
 if (diffusers !== undefined) console.log(table("diffusers", diffusers.phases));
 
 async function runHalftone(folder: string): Promise<PhaseResult[]> {
-  const child = spawn(process.execPath, ["bench/one-picture.ts", folder, values.size, values.steps, values.dtype], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
+  const child = spawn(
+    process.execPath,
+    ["bench/one-picture.ts", folder, values.size, values.steps, values.dtype, ...(values.qtype ? [values.qtype] : [])],
+    {
+      stdio: ["ignore", "pipe", "inherit"],
+    },
+  );
   const ended = new Promise<number | null>((resolve) => child.on("exit", resolve));
   const sampler = new Sampler(child.pid ?? 0);
   const phases: PhaseResult[] = [];

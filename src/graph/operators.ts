@@ -1,7 +1,7 @@
 /**
  * The operators that models are written in: each adds one node and infers the output's shape.
  *
- * All are float32 unless said. Fused operators of onnxruntime (domain com.microsoft) are used where bench/operators measured them faster.
+ * All are float32 unless said. Operators of onnxruntime's own (domain com.microsoft) stand for what the standard set would take several for.
  */
 import type { DType } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";

@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import {
@@ -13,6 +13,8 @@ import {
   UsageError,
 } from "halftone";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { caught } from "../support/caught.ts";
+import { DAMAGES, editConfig } from "../support/damages.ts";
 import { fixturePath } from "../support/fixture.ts";
 
 const tiny = fixturePath("pipelines/tiny");
@@ -186,7 +188,10 @@ describe("a pipeline", () => {
 
   it("refuses a seed that is none", async () => {
     for (const seed of [1.5, Number.NaN, 2n ** 64n]) {
-      expect(await failure(() => pipeline.generate("a fox", { ...quick, seed }))).toBeInstanceOf(UsageError);
+      expect(await caught(pipeline.generate("a fox", { ...quick, seed }))).toEqual({
+        kind: "UsageError",
+        message: `seed is ${seed}, expected a whole number from -2^63 to 2^64 - 1`,
+      });
     }
   });
 
@@ -197,10 +202,16 @@ describe("a pipeline", () => {
 
   it("refuses a schedule that divides by zero, before it encodes", async () => {
     const seen: string[] = [];
-    const error = await failure(async () => {
+    const error = await caught(async () => {
       for await (const event of pipeline.stream("a fox", { ...quick, numInferenceSteps: 1000 })) seen.push(event.type);
     });
-    expect(error).toBeInstanceOf(UsageError);
+    expect(error).toEqual({
+      kind: "UsageError",
+      message:
+        "number of inference steps is 1000, with which step 500 of DPMSolverMultistepScheduler divides by zero, " +
+        "expected noise levels that fall at every step",
+      hint: "ask for fewer steps",
+    });
     expect(seen).toEqual([]);
   });
 
@@ -284,14 +295,14 @@ describe("opening", () => {
   });
 
   it.each([
-    ["transformer", { num_layers: 1e8 }, /^transformer config has num_layers = 100000000, expected/],
-    ["vae", { norm_num_groups: 7 }, /^vae config .*block_out_channels that norm_num_groups divides$/],
+    ["transformer", { num_layers: 1e8 }, "transformer config has num_layers = 100000000, expected at most 1000"],
+    ["vae", { norm_num_groups: 7 }, "vae config is an object, expected block_out_channels that norm_num_groups divides"],
   ])("refuses a config that no machine or no class could follow: %s", async (part, changes, message) => {
     const folder = copyOfTiny(`config-${part}`);
     const file = path.join(folder, part, "config.json");
     writeFileSync(file, JSON.stringify({ ...(JSON.parse(readFileSync(file, "utf8")) as object), ...changes }));
     const error = await failure(() => DiffusionPipeline.fromPretrained(folder));
-    expect(error.message).toMatch(message);
+    expect(error.message).toBe(message);
   });
 
   it("refuses an unknown dtype and a thread count that is none", async () => {
@@ -304,33 +315,10 @@ describe("opening", () => {
     expect(threads.message).toBe("threads must be a whole number from 1 to 1024, got 0");
   });
 
-  it.each<[string, (folder: string) => void, RegExp]>([
-    ["a missing folder", (folder) => rmSync(folder, { recursive: true }), /^model folder ".*" does not exist$/],
-    ["a missing config", (folder) => unlinkSync(path.join(folder, "transformer/config.json")), /^"config.json" is missing$/],
-    ["a missing tokenizer", (folder) => rmSync(path.join(folder, "tokenizer"), { recursive: true }), /tokenizer/],
-    ["a corrupt tokenizer", (folder) => writeFileSync(path.join(folder, "tokenizer/spiece.model"), "no protobuf"), /spiece|sentencepiece/],
-    ["wrong JSON", (folder) => writeFileSync(path.join(folder, "vae/config.json"), '{"in_channels": 3'), /JSON/],
-    [
-      "a truncated file",
-      (folder) => truncateSync(path.join(folder, "transformer/diffusion_pytorch_model.safetensors"), 5000),
-      /shorter|cut|end|file has|bytes/,
-    ],
-    [
-      "an unknown pipeline",
-      (folder) => writeFileSync(path.join(folder, "model_index.json"), '{"_class_name": "PixartSigmaPipeline"}'),
-      /^the model is a PixartSigmaPipeline, which halftone does not run$/,
-    ],
-    [
-      "a config that contradicts the weights",
-      (folder) => editConfig(folder, { num_layers: 3 }),
-      /^transformer weight "transformer_blocks.2.scale_shift_table" is missing$/,
-    ],
-    ["a config option that is not supported", (folder) => editConfig(folder, { norm_type: "ada_norm_zero" }), /norm_type.*ada_norm_zero/],
-  ])("names what is wrong: %s", async (name, damage, message) => {
+  it.each(DAMAGES)("names what is wrong: $name", async ({ name, damage, error }) => {
     const folder = copyOfTiny(name.replaceAll(" ", "-"));
     damage(folder);
-    const error = await failure(() => DiffusionPipeline.fromPretrained(folder));
-    expect(error.message).toMatch(message);
+    expect(await caught(DiffusionPipeline.fromPretrained(folder))).toEqual(error(folder));
   });
 
   it("reports tensors that nobody needs, and goes on", async () => {
@@ -340,7 +328,10 @@ describe("opening", () => {
     const pipeline = await DiffusionPipeline.fromPretrained(folder, { onEvent: (event) => events.push(event) });
     await pipeline.dispose();
     const warning = events.find((event) => event.type === "warning");
-    expect(warning?.message).toMatch(/^transformer has tensors that its class does not use: transformer_blocks\.1\./);
+    expect(warning?.message).toBe(
+      "transformer has tensors that its class does not use: transformer_blocks.1.attn1.to_k.bias, transformer_blocks.1.attn1.to_k.weight, " +
+        "transformer_blocks.1.attn1.to_out.0.bias and 18 more",
+    );
   });
 
   it("names the tensor that holds NaN", async () => {
@@ -372,8 +363,3 @@ describe("opening", () => {
     expect(error.message).toBe('"model_index.json" is missing');
   });
 });
-
-function editConfig(folder: string, changes: Record<string, unknown>): void {
-  const file = path.join(folder, "transformer/config.json");
-  writeFileSync(file, JSON.stringify({ ...(JSON.parse(readFileSync(file, "utf8")) as object), ...changes }));
-}

@@ -5,7 +5,7 @@
  */
 import { clearWeightCache, listWeightCache, UsageError, weightCacheFolder, weightCacheLimit } from "../index.ts";
 import type { Terminal } from "./surroundings.ts";
-import { bytesText } from "./units.ts";
+import { bytesText, visibleText } from "./units.ts";
 
 /** Runs the command; `action` is "list" unless given. */
 export async function cache(action: string | undefined, flags: { json?: boolean }, { stdout, stderr }: Terminal): Promise<void> {
@@ -26,7 +26,9 @@ export async function cache(action: string | undefined, flags: { json?: boolean 
     return;
   }
   for (const file of files)
-    stdout.write(`${new Date(file.usedMs).toISOString().slice(0, 16)}  ${bytesText(file.sizeBytes).padStart(8)}  ${file.path}\n`);
+    stdout.write(
+      `${new Date(file.usedMs).toISOString().slice(0, 16)}  ${bytesText(file.sizeBytes).padStart(8)}  ${visibleText(file.path)}\n`,
+    );
   stderr.write(
     `${folder}: ${files.length} ${files.length === 1 ? "file" : "files"}, ${bytesText(sizeBytes)} of ${bytesText(limitBytes)}\n`,
   );

@@ -144,7 +144,7 @@ describe("misuse", () => {
     [["generate", "x", "--seed", "1.5"], '--seed expects a whole number from -2^63 to 2^64 - 1, got "1.5"'],
     [["generate", "x", "--height", "0x10"], '--height expects a whole number from 1 to 65536, got "0x10"'],
     [["generate", "x", "--width", "9999999"], '--width expects a whole number from 1 to 65536, got "9999999"'],
-    [["generate", "x", "--threads", "0"], '--threads expects a whole number from 1 to 1024, got "0"'],
+    [["generate", "x", "--threads", "0"], '--threads expects a whole number from 1 to 256, got "0"'],
     [["generate", "x", "--dtype", "flaot16"], '--dtype expects float32, float16 or bfloat16, got "flaot16"', "did you mean float16?"],
     [["generate", "x", "--model", ""], "--model expects a folder or a Hub id, got an empty text"],
     [["generate", "x", "--output", "a.jpg"], '--output expects a file name that ends in .png, got "a.jpg"'],

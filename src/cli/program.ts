@@ -85,7 +85,7 @@ function addGenerate(program: Command, surroundings: Surroundings): void {
   option("--variant <name>", 'take weights of a variant, such as "fp16"', word("--variant", "the name of a variant"));
   option("--revision <name>", "branch, tag or commit of a Hub id", word("--revision", "a branch, tag or commit"));
   option("--offline", "use downloaded models only, never the network");
-  option("--threads <n>", "threads of the engine", wholeNumber("--threads", 1, 1024));
+  option("--threads <n>", "threads of the engine", wholeNumber("--threads", 1, 256));
   option("--output <file.png>", "default: halftone-<seed>.png; several pictures get -1, -2, ...", word("--output", "the name of a file"));
   option("--save-latents <file.safetensors>", "also write the final latents", word("--save-latents", "the name of a file"));
   option("--from <picture.png>", "repeat a picture's recipe; other flags change it", word("--from", "a picture"));

@@ -2,7 +2,7 @@
 import type { ComputeDType, QuantizeCheckpointOptions, QuantizeReport } from "../index.ts";
 import { createProgress } from "./progress.ts";
 import type { Surroundings } from "./surroundings.ts";
-import { bytesText, secondsText } from "./units.ts";
+import { bytesText, secondsText, visibleText } from "./units.ts";
 
 /** Flags of `halftone quantize`. */
 export interface QuantizeFlags {
@@ -34,7 +34,7 @@ export async function quantizeModel(model: string, flags: QuantizeFlags, { libra
       onEvent(event) {
         if (event.type === "warning") {
           warnings.push(event.message);
-          terminal.stderr.write(`warning: ${event.message}\n`);
+          terminal.stderr.write(`warning: ${visibleText(event.message)}\n`);
         }
         progress.show(event);
       },

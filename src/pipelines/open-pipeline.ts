@@ -146,9 +146,12 @@ function givenModels(options: PipelineOptions): Map<string, DiffusionModel | nul
   return new Map(Object.entries(all).flatMap(([part, model]) => (model === undefined ? [] : [[part, model] as const])));
 }
 
+/** More threads than any machine has cores only bring it to a halt. */
+const MOST_THREADS = 256;
+
 function checkThreads(threads: number | undefined): number | undefined {
-  if (threads === undefined || (Number.isInteger(threads) && threads >= 1 && threads <= 1024)) return threads;
-  throw new UsageError(`threads must be a whole number from 1 to 1024, got ${String(threads)}`);
+  if (threads === undefined || (Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS)) return threads;
+  throw new UsageError(`threads must be a whole number from 1 to ${MOST_THREADS}, got ${String(threads)}`);
 }
 
 type Components = ModelIndex["components"];

@@ -7,7 +7,7 @@
  */
 import { quote, shapeText } from "../checkpoint/stored-tensor.ts";
 import { CheckpointError } from "../errors.ts";
-import { fromFloat32, roundToDType, toFloat32 } from "../tensor/convert.ts";
+import { fromFloat32, roundToDType, toFloat32, widenInto } from "../tensor/convert.ts";
 import { type DType, elementSizeBytes } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import { optimizeShift } from "./hqq.ts";
@@ -38,6 +38,8 @@ export interface QuantizedBlock {
 
 /** Weights that are unpacked at a time: 64 KiB of float32, which stay in a core's own cache. */
 const WEIGHTS_AT_A_TIME = 16 * 1024;
+/** Where they are unpacked to; what was read is gone with the next read. */
+const scratch = new Float32Array(WEIGHTS_AT_A_TIME);
 
 /**
  * Quantizes one block of a weight; `stored` holds the groups of its runs, one run after another, as the file has them.
@@ -121,9 +123,10 @@ type Refuse = (group: number, at: number) => CheckpointError;
 /** Groups of a block as float32 in the weight's dtype, counted from the block's first. */
 function readValues(layout: WeightLayout, stored: Uint8Array, storedDType: DType, group: number, groups: number): Float32Array {
   const groupBytes = layout.groupLength * elementSizeBytes(storedDType);
-  const values = toFloat32(stored.subarray(group * groupBytes, (group + groups) * groupBytes), storedDType);
-  if (storedDType === layout.dtype || layout.dtype === "float32") return values;
-  return roundToDType(values.buffer === stored.buffer ? values.slice() : values, layout.dtype);
+  const bytes = stored.subarray(group * groupBytes, (group + groups) * groupBytes);
+  const memory = groups * layout.groupLength <= scratch.length ? scratch : new Float32Array(groups * layout.groupLength);
+  const values = widenInto(bytes, storedDType, memory);
+  return storedDType === layout.dtype ? values : roundToDType(values, layout.dtype);
 }
 
 function quantizeBytes(layout: WeightLayout, block: WeightBlock, read: Read, refuse: Refuse): QuantizedBlock {

@@ -312,7 +312,7 @@ describe("opening", () => {
       "did you mean float16?",
     ]);
     const threads = await failure(() => DiffusionPipeline.fromPretrained(tiny, { threads: 0 }));
-    expect(threads.message).toBe("threads must be a whole number from 1 to 1024, got 0");
+    expect(threads.message).toBe("threads must be a whole number from 1 to 256, got 0");
   });
 
   it.each(DAMAGES)("names what is wrong: $name", async ({ name, damage, error }) => {

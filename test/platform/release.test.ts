@@ -3,7 +3,7 @@ import { cpSync, mkdtempSync, readdirSync, readlinkSync, realpathSync, rmSync } 
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { DiffusionPipeline, type PipelineEvent } from "halftone";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { openFolder } from "../../src/checkpoint/file-source-node.ts";
 import { subfolder } from "../../src/checkpoint/folder.ts";
 import { readJson } from "../../src/checkpoint/json.ts";
@@ -115,6 +115,21 @@ describe("open files", () => {
     expect(filesBelow(tiny)).toEqual([]);
   });
 
+  it("are closed when the parts have been quantized on the way, too", async ({ skip }) => {
+    needsLinux(skip);
+    // An empty cache, so that the quantized weights are written as well as read.
+    const cache = mkdtempSync(path.join(tmpdir(), "halftone-cache-"));
+    vi.stubEnv("HALFTONE_CACHE", cache);
+    onTestFinished(() => {
+      vi.unstubAllEnvs();
+      rmSync(cache, { recursive: true });
+    });
+    const before = openFiles();
+    await useOnce("transformer=qint8,text_encoder=qint4");
+    expect(readdirSync(cache).length).toBeGreaterThan(0);
+    expect(openFiles()).toEqual(before);
+  });
+
   it("are there while a pipeline is open, or this test would see none", async ({ skip }) => {
     needsLinux(skip);
     const pipeline = await DiffusionPipeline.fromPretrained(tiny, { threads: 1 });
@@ -157,10 +172,14 @@ const recipe: RecipeBase = {
   version: "",
 };
 
-async function useOnce(): Promise<void> {
+async function useOnce(qtypes?: string): Promise<void> {
   const pipeline = await DiffusionPipeline.fromPretrained(tiny, { threads: 1 });
-  for await (const event of pipeline.stream("a fox", { ...quick, numImagesPerPrompt: 1 })) if (event.type === "step") break;
-  await pipeline.dispose();
+  try {
+    if (qtypes !== undefined) pipeline.quantize(qtypes);
+    for await (const event of pipeline.stream("a fox", { ...quick, numImagesPerPrompt: 1 })) if (event.type === "step") break;
+  } finally {
+    await pipeline.dispose();
+  }
 }
 
 /** What the process has open, sorted. */

@@ -84,9 +84,12 @@ class FileSource implements ByteSource {
       throwIfCancelled(signal);
       const { bytesRead } = await this.#readPiece(bytes, done, Math.min(PIECE_BYTES, length - done), offset + done);
       if (bytesRead === 0) {
-        throw new CheckpointError(`the file became shorter while it was read: it had ${this.sizeBytes} bytes, now ${offset + done}`, {
-          where: this.name,
-        });
+        throw new CheckpointError(
+          `the file became shorter while it was read: it had ${this.sizeBytes} bytes, now ${(await this.#handle.stat()).size}`,
+          {
+            where: this.name,
+          },
+        );
       }
       done += bytesRead;
     }

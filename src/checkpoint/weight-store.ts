@@ -30,6 +30,8 @@ export interface OpenWeightsOptions {
   readonly baseNames?: readonly string[];
   /** "fp16" takes model.fp16.safetensors. */
   readonly variant?: string | undefined;
+  /** The component's name in messages, where it is not its folder's. */
+  readonly label?: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -45,7 +47,7 @@ const OTHER_FORMATS = /\.(bin|ckpt|pt|pth|msgpack|h5|onnx|gguf|flashpack)$/;
  * or the like; UsageError for a variant that is not a word.
  */
 export async function openWeights(folder: Folder, component: string, options: OpenWeightsOptions = {}): Promise<WeightStore> {
-  const { baseNames = BASE_NAMES, variant, signal } = options;
+  const { baseNames = BASE_NAMES, variant, label = component, signal } = options;
   if (variant !== undefined && !/^\w[\w.-]*$/.test(variant)) {
     throw new UsageError(`variant ${quote(variant)} is not a word, expected one such as "fp16"`);
   }
@@ -54,9 +56,9 @@ export async function openWeights(folder: Folder, component: string, options: Op
     const source = await inside.open(path);
     if (source === undefined) continue;
     const opened = path.endsWith(".json") ? await openShards(inside, source, signal) : await openSingle(source, signal);
-    return storeOf(opened, component, source.name);
+    return storeOf(opened, label, source.name);
   }
-  throw notFound(await inside.list(), component, inside.name, baseNames, variant);
+  throw notFound(await inside.list(), label, inside.name, baseNames, variant);
 }
 
 function storeOf({ tensors, unlisted, sources }: OpenedWeights, component: string, name: string): WeightStore {

@@ -15,7 +15,9 @@ const library: Library = {
 // Whoever reads our output may close it early (`halftone inspect m | head -1`).
 for (const stream of [process.stdout, process.stderr]) {
   stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
+    if (error.code === "EPIPE") return;
+    if (stream === process.stdout) process.stderr.write(`error: the output could not be written: ${error.message}\n`);
+    process.exitCode = 1;
   });
 }
 

@@ -20,7 +20,7 @@ import { seedNumber } from "./option-values.ts";
 import { recipeOf } from "./picture-file.ts";
 
 /** The modelHash of pictures that the embedded model made; a test compares it with one that is made anew. */
-export const EMBEDDED_MODEL_HASH = "b2939fca9d208079ee130f1200f90c19268a157e9b407dbff9a938d938d55787";
+export const EMBEDDED_MODEL_HASH = "c5a939284ba6e04547894de35a5978961e280150e5699889073e81b1ba61fd7a";
 
 const NOT_EMBEDDED =
   'the recipe\'s model "demo" is not the embedded one, which is used: the picture may differ; give a folder of yours with --model';
@@ -100,6 +100,7 @@ export async function planRequest(prompt: string | undefined, flags: GenerateFla
       width: flags.width ?? recipe?.width,
       numImagesPerPrompt: flags.images ?? recipe?.images,
       useResolutionBinning: flags.binning ?? recipe?.useResolutionBinning,
+      maxSequenceLength: recipe?.maxSequenceLength,
     },
     quantization: quantizationOf(flags, recipe),
     images: flags.images ?? recipe?.images ?? 1,
@@ -138,6 +139,8 @@ export function warningsAfter({ recipe: wanted, warnings }: Request, made: Recip
 function warningsBefore(recipe: Recipe, isEmbedded: boolean): string[] {
   return [
     ...(recipe.version === version ? [] : [`the recipe is of halftone ${recipe.version}, this is ${version}: the picture may differ`]),
+    ...(recipe.ownLatents === true ? ["the recipe's picture began as latents that it does not hold: this one will be another"] : []),
+    ...(recipe.partDTypes === undefined ? [] : ["parts of the recipe's pipeline had dtypes of their own: the picture may differ"]),
     ...(isEmbedded && recipe.modelHash !== EMBEDDED_MODEL_HASH ? [NOT_EMBEDDED] : []),
   ];
 }

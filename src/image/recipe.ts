@@ -36,7 +36,7 @@ export interface Recipe {
   readonly revision?: string | undefined;
   /** Variant of the weights that was asked for ("fp16"). */
   readonly variant?: string | undefined;
-  /** SHA-256 over the headers of the weights and the configs: tells two checkpoints apart. */
+  /** SHA-256 over the configs and samples of every tensor: tells two checkpoints apart, as far as samples can. */
   readonly modelHash: string;
   readonly pipeline: string;
   readonly scheduler: string;
@@ -46,6 +46,12 @@ export interface Recipe {
   /** What pipeline.quantize() was told, so that it can be told again. */
   readonly quantization?: QuantizationRequest | undefined;
   readonly useResolutionBinning: boolean;
+  /** Tokens of the prompt that the model saw, where it is not the pipeline's default. */
+  readonly maxSequenceLength?: number | undefined;
+  /** Whether the picture began as latents of the caller's, which no recipe holds. */
+  readonly ownLatents?: boolean | undefined;
+  /** dtypes of parts that were brought in another than the pipeline's. */
+  readonly partDTypes?: Readonly<Record<string, string>> | undefined;
   /** Version of halftone. */
   readonly version: string;
 }
@@ -85,6 +91,9 @@ const RecipeSchema = v.object({
   qtypes: v.record(text, text),
   quantization: v.optional(v.object({ spec: text, include: v.optional(v.array(text)), exclude: v.optional(v.array(text)) })),
   useResolutionBinning: v.boolean(),
+  maxSequenceLength: v.optional(whole(1, MAX_STEPS)),
+  ownLatents: v.optional(v.boolean()),
+  partDTypes: v.optional(v.record(text, text)),
   version: text,
 });
 

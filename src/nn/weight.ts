@@ -5,9 +5,10 @@
  * stay half as wide as the arithmetic. The pipeline's dtype rounds first: a float32 weight loaded as float16 passes through float16.
  */
 import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
+import { CheckpointError } from "../errors.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import { cast, concat, waitFor } from "../graph/operators.ts";
-import type { ComputeDType, DType } from "../tensor/dtype.ts";
+import { type ComputeDType, type DType, isFloat } from "../tensor/dtype.ts";
 
 /** From this size on a weight's unpacking waits for its layer's input; smaller ones may all be unpacked at once. */
 const WAIT_FROM_BYTES = 64 * 1024;
@@ -23,6 +24,7 @@ export interface WeightOptions {
 /** The weight in float32, rounded to the graph's dtype on the way; several of one dtype are joined along axis 0. */
 export function weightValue(g: Graph, stored: StoredTensor | readonly StoredTensor[], options: WeightOptions): Value {
   const tensors = Array.isArray(stored) ? (stored as readonly StoredTensor[]) : [stored as StoredTensor];
+  for (const tensor of tensors) checkFloat(tensor);
   const [first] = tensors as [StoredTensor];
   const path = conversions(first.dtype, options.keepPrecision ? "float32" : g.dtype);
   if (path.length === 0 && tensors.length === 1) return g.weight(first);
@@ -30,6 +32,19 @@ export function weightValue(g: Graph, stored: StoredTensor | readonly StoredTens
   const values = tensors.map((tensor) => (waits ? waitFor(g, g.weight(tensor), options.after) : g.weight(tensor)));
   const joined = values.length === 1 ? (values[0] as Value) : concat(g, values, 0);
   return path.reduce((previous, dtype) => cast(g, previous, dtype), joined);
+}
+
+/**
+ * Refuses integers where numbers of any size belong: codes without the scales that give them a meaning.
+ *
+ * Errors: CheckpointError.
+ */
+export function checkFloat(stored: StoredTensor): void {
+  if (isFloat(stored.dtype)) return;
+  throw new CheckpointError(`weight ${JSON.stringify(stored.name)} is stored as ${stored.dtype}, expected a float dtype`, {
+    where: stored.source.name,
+    hint: "quantized weights are read in Quanto's and diffusers' layouts, with their scales",
+  });
 }
 
 /**

@@ -132,7 +132,7 @@ export class DiffusionModel {
     const config = asRecord(parseJson(new TextEncoder().encode(configText), configPath), part, configPath);
     const className = currentClassName(options.className ?? classNameOf(config, part, configPath), config);
     const modelClass = findModelClass(className, part, configPath);
-    const store = await openWeights(folder, "", { baseNames: [WEIGHTS_NAME[modelClass.library]], variant, signal });
+    const store = await openWeights(folder, "", { baseNames: [WEIGHTS_NAME[modelClass.library]], label: part, variant, signal });
     try {
       const quantization = await readQuantization(folder, config, store.tensors.keys(), signal);
       const qtypes = quantization?.qtypes;

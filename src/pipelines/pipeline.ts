@@ -33,7 +33,7 @@ export class DiffusionPipeline {
   readonly #queue = new Queue();
   /** Parts that this pipeline opened, and therefore closes. */
   readonly #own: readonly DiffusionModel[];
-  #disposed = false;
+  #disposed: Promise<void> | undefined;
   #quantization: QuantizationRequest | undefined;
 
   private constructor({ pipelineClass, parts, located, own }: OpenedPipeline) {
@@ -122,7 +122,6 @@ export class DiffusionPipeline {
     this.#check(prompt, options, this.#parts);
     const leave = await this.#queue.enter(options.signal);
     try {
-      this.#checkOpen();
       // Parts that are assigned from now on belong to the next request.
       const parts = { ...this.#parts, models: new Map(this.#parts.models) };
       const request = this.#check(prompt, options, parts);
@@ -140,15 +139,19 @@ export class DiffusionPipeline {
    * It waits for a running request, so it must not be awaited inside that request's own loop: leave the loop first.
    */
   async dispose(): Promise<void> {
-    if (this.#disposed) return;
-    this.#disposed = true;
+    this.#disposed ??= this.#close();
+    await this.#disposed;
+  }
+
+  async #close(): Promise<void> {
     const leave = await this.#queue.enter();
     for (const model of this.#own) await model.dispose();
     leave();
   }
 
   #checkOpen(): void {
-    if (this.#disposed) throw new UsageError("the pipeline has been disposed of: open it again with DiffusionPipeline.fromPretrained");
+    if (this.#disposed !== undefined)
+      throw new UsageError("the pipeline has been disposed of: open it again with DiffusionPipeline.fromPretrained");
   }
 
   #check(prompt: string, options: GenerateOptions, parts: PipelineParts): Request {

@@ -58,8 +58,12 @@ export const pixArtSigma: PipelineClass<Conditioning> = {
     const config = transformerConfig(modelOf(parts, "transformer"));
     const batch = request.numImagesPerPrompt * (request.guided ? 2 : 1);
     const patches = (size.latentHeight * size.latentWidth) / config.patch_size ** 2;
-    // The widened rows of one feed-forward and the hidden states beside them.
-    return 4 * batch * patches * config.num_attention_heads * config.attention_head_dim * 5;
+    const width = config.num_attention_heads * config.attention_head_dim;
+    const tokens = request.maxSequenceLength;
+    // Hidden states, queries, keys, values and the rows of a feed-forward; the caption, its projection, keys and values; scores of the caption.
+    const perPicture =
+      patches * width * 8 + tokens * ((config.caption_channels ?? width) + 3 * width) + config.num_attention_heads * patches * tokens;
+    return 4 * batch * perPicture;
   },
 
   // diffusers' PixArt pipelines pass over a VAE's shift_factor.
@@ -82,6 +86,10 @@ export const pixArtSigma: PipelineClass<Conditioning> = {
     const expected = transformer.caption_channels ?? transformer.cross_attention_dim;
     if (encoder.d_model !== expected) {
       throw new UsageError(`the text_encoder gives vectors of ${encoder.d_model} numbers, but the transformer expects ${expected}`);
+    }
+    const { size } = tokenizerOf(parts, "tokenizer");
+    if (size > encoder.vocab_size) {
+      throw new UsageError(`the tokenizer has ${size} tokens, but the text_encoder knows ${encoder.vocab_size}`);
     }
     if (vae.latent_channels !== transformer.in_channels) {
       throw new UsageError(`the vae has ${vae.latent_channels} latent channels, but the transformer expects ${transformer.in_channels}`);

@@ -25,6 +25,8 @@ export async function recipeOf(about: AboutPipeline, request: Request): Promise<
     const model = models.get(slot);
     return model == null ? [] : [[slot, model] as const];
   });
+  const defaults = pipelineClass.defaults(parts);
+  const others = present.filter(([, model]) => model.dtype !== dtype);
   return {
     prompt: request.prompt,
     negativePrompt: request.negativePrompt,
@@ -44,6 +46,9 @@ export async function recipeOf(about: AboutPipeline, request: Request): Promise<
     qtypes: Object.fromEntries(present.flatMap(([slot, model]) => (model.qtypes.size === 0 ? [] : [[slot, qtypeSummary(model)]]))),
     quantization,
     useResolutionBinning: request.useResolutionBinning,
+    maxSequenceLength: request.maxSequenceLength === defaults.maxSequenceLength ? undefined : request.maxSequenceLength,
+    ownLatents: request.latents === undefined ? undefined : true,
+    partDTypes: others.length === 0 ? undefined : Object.fromEntries(others.map(([slot, model]) => [slot, model.dtype])),
     version,
   };
 }

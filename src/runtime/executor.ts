@@ -7,7 +7,6 @@
  */
 import { CancelledError } from "../errors.ts";
 import { type BuiltSegments, buildGraphs, type ModelGraph } from "../graph/segment.ts";
-import { isFloat } from "../tensor/dtype.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
 import type { Program, Runtime } from "./runtime.ts";
 
@@ -111,8 +110,9 @@ export async function finish<T>(generator: AsyncGenerator<unknown, T>): Promise<
 /** Bytes that a model's weights take when widened to float32: what decides whether it is worth splitting. */
 function widenedWeightBytes(model: ModelGraph): number {
   const [whole] = buildGraphs(model, model.segments.length);
-  const floats = Array.from(whole?.graph.weights.values() ?? []).filter(({ dtype }) => isFloat(dtype));
-  return floats.reduce((sum, { shape }) => sum + 4 * elementCount(shape), 0);
+  const weights = Array.from(whole?.graph.weights.values() ?? []);
+  // Codes of 4 and 2 bits lie two and more to a byte; a rough count will do here.
+  return weights.reduce((sum, { dtype, shape }) => sum + (dtype === "uint8" ? 8 : 4) * elementCount(shape), 0);
 }
 
 /** The engine blocks the thread while it works: here timers, signals and progress get their turn. */

@@ -103,6 +103,14 @@ describe("a pipeline", () => {
     expect([error.message, seen]).toEqual([message, []]);
   });
 
+  it("says in the recipe what else the picture depends on", async () => {
+    const { report } = await pipeline.generate("a fox", { ...quick, numInferenceSteps: 1 });
+    const { images } = await pipeline.generate("a fox", { ...quick, latents: report.latents, maxSequenceLength: 8 });
+    expect(images[0]?.recipe).toMatchObject({ ownLatents: true, maxSequenceLength: 8 });
+    const plain = (await pipeline.generate("a fox", quick)).images[0]?.recipe;
+    expect([plain?.ownLatents, plain?.maxSequenceLength, plain?.partDTypes]).toEqual([undefined, undefined, undefined]);
+  });
+
   it("refuses options that are none", async () => {
     const error = await failure(() => pipeline.generate("a fox", null as unknown as GenerateOptions));
     expect(error.message).toBe("the options must be an object, got null");
@@ -242,6 +250,57 @@ describe("opening", () => {
   it("refuses a variant that no part has, and lists those there are", async () => {
     const error = await failure(() => DiffusionPipeline.fromPretrained(tiny, { variant: "nope" }));
     expect([error.message, error.hint]).toEqual(['no part of the model has weights of variant "nope"', "leave the variant out"]);
+  });
+
+  it("ends a running request before it is disposed of, and waits for that as often as asked", async () => {
+    const pipeline = await DiffusionPipeline.fromPretrained(tiny);
+    const running = pipeline.generate("a fox", quick);
+    await Promise.all([pipeline.dispose(), pipeline.dispose()]);
+    expect((await running).images).toHaveLength(1);
+  });
+
+  it("tells checkpoints apart by any tensor", async () => {
+    const folder = copyOfTiny("changed");
+    const file = path.join(folder, "transformer/diffusion_pytorch_model.safetensors");
+    const bytes = readFileSync(file);
+    const headerBytes = Number(bytes.readBigUInt64LE(0));
+    const header = JSON.parse(bytes.subarray(8, 8 + headerBytes).toString()) as Record<string, { data_offsets: [number, number] }>;
+    const [begin, end] = header["transformer_blocks.1.attn1.to_k.weight"]?.data_offsets ?? [0, 0];
+    bytes.fill(0, 8 + headerBytes + begin, 8 + headerBytes + end);
+    writeFileSync(file, bytes);
+    const hashes = [];
+    for (const model of [tiny, folder]) {
+      const pipeline = await DiffusionPipeline.fromPretrained(model);
+      hashes.push((await pipeline.generate("a fox", quick)).images[0]?.recipe.modelHash);
+      await pipeline.dispose();
+    }
+    expect(hashes[0]).not.toBe(hashes[1]);
+  });
+
+  it("refuses integers where weights belong", async () => {
+    const folder = copyOfTiny("integers");
+    const file = path.join(folder, "transformer/diffusion_pytorch_model.safetensors");
+    const bytes = readFileSync(file);
+    const headerBytes = Number(bytes.readBigUInt64LE(0));
+    const header = JSON.parse(bytes.subarray(8, 8 + headerBytes).toString()) as Record<string, { dtype: string }>;
+    const tensor = header["proj_out.weight"];
+    if (tensor === undefined) throw new Error("the fixture has changed");
+    tensor.dtype = tensor.dtype === "F32" ? "I32" : "I16";
+    const text = JSON.stringify(header).padEnd(headerBytes);
+    expect(text).toHaveLength(headerBytes);
+    bytes.write(text, 8);
+    writeFileSync(file, bytes);
+    const error = await failure(() => DiffusionPipeline.fromPretrained(folder));
+    expect(error.message).toMatch(/^weight "proj_out.weight" is stored as int(16|32), expected a float dtype$/);
+  });
+
+  it("refuses a tokenizer with more tokens than the text encoder knows", async () => {
+    const textEncoder = await DiffusionModel.fromPretrained(fixturePath("models/t5"));
+    const pipeline = await DiffusionPipeline.fromPretrained(tiny, { textEncoder });
+    const error = await failure(() => pipeline.generate("a fox", quick));
+    expect(error.message).toMatch(/^the text_encoder gives vectors|^the tokenizer has 384 tokens, but the text_encoder knows 96$/);
+    await pipeline.dispose();
+    await textEncoder.dispose();
   });
 
   it("fails after dispose()", async () => {

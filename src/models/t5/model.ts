@@ -10,7 +10,7 @@ import { add, cast, gather, gelu, multiHeadAttention, multiply, relu, reshape, t
 import type { ModelGraph } from "../../graph/segment.ts";
 import { linear } from "../../nn/linear.ts";
 import { rmsNorm } from "../../nn/norm.ts";
-import { conversions } from "../../nn/weight.ts";
+import { checkFloat, conversions } from "../../nn/weight.ts";
 import type { ComputeDType } from "../../tensor/dtype.ts";
 import { floatTensor, intTensor, type Tensor } from "../../tensor/tensor.ts";
 import type { T5Config } from "./config.ts";
@@ -88,6 +88,7 @@ export function t5Inputs(
 function embedTokens(g: Graph, weights: Weights, config: T5Config, ids: Value): Value {
   const table = weights.at("shared").has("weight") ? weights.at("shared") : weights.at("encoder", "embed_tokens");
   const stored = table.tensor("weight", [config.vocab_size, config.d_model]);
+  checkFloat(stored);
   return conversions(stored.dtype, g.dtype).reduce((rows, dtype) => cast(g, rows, dtype), gather(g, g.weight(stored), ids));
 }
 
@@ -95,6 +96,7 @@ function embedTokens(g: Graph, weights: Weights, config: T5Config, ids: Value): 
 function attentionBias(g: Graph, encoder: Weights, config: T5Config, buckets: Value, maskBias: Value): Value {
   const attention = encoder.at("block", 0, "layer", 0, "SelfAttention", "relative_attention_bias");
   const stored = attention.tensor("weight", [config.relative_attention_num_buckets, config.num_heads]);
+  checkFloat(stored);
   const bias = conversions(stored.dtype, g.dtype).reduce((rows, dtype) => cast(g, rows, dtype), gather(g, g.weight(stored), buckets));
   const perHead = transpose(g, bias, [2, 0, 1]);
   return add(g, reshape(g, perHead, [1, ...perHead.shape]), maskBias);

@@ -20,7 +20,7 @@ import {
   waitFor,
   zeroUnless,
 } from "../graph/operators.ts";
-import { findQType, type QType } from "../quant/qtype.ts";
+import { findQType } from "../quant/qtype.ts";
 import { layOutWeight, type TensorLayout, type WeightLayout } from "../quant/weight-layout.ts";
 import { conversions, weightValue } from "./weight.ts";
 

@@ -9,7 +9,7 @@ import { CancelledError, type GeneratedImage, latentsFile, type PipelineEvent, t
 import { checkOutputs, defaultPath, numberedPath } from "./output-files.ts";
 import { createProgress, type Progress } from "./progress.ts";
 import { type GenerateFlags, planRequest, type Request, warningsAfter } from "./request.ts";
-import { resultJson, summaryLine } from "./summary.ts";
+import { type FrozenPart, resultJson, summaryLine } from "./summary.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { visibleText } from "./units.ts";
 
@@ -27,7 +27,7 @@ export async function generate(prompt: string | undefined, flags: GenerateFlags,
   };
   for (const message of request.warnings) warn(message);
   const progress = createProgress(terminal, flags.quiet === true);
-  const { images, report } = await run(request, flags, surroundings, progress, warn).finally(() => progress.stop());
+  const { images, report, frozen } = await run(request, flags, surroundings, progress, warn).finally(() => progress.stop());
   if (signal.aborted) throw new CancelledError("the run was cancelled");
   const [first] = images;
   if (first !== undefined) for (const message of warningsAfter(request, first.recipe)) warn(message);
@@ -37,7 +37,7 @@ export async function generate(prompt: string | undefined, flags: GenerateFlags,
     terminal.stdout.write(`${JSON.stringify(resultJson(files, flags.saveLatents, images, report, warnings), undefined, 2)}\n`);
     return;
   }
-  if (flags.quiet !== true) terminal.stderr.write(`${summaryLine(files, images, report)}\n`);
+  if (flags.quiet !== true) terminal.stderr.write(`${summaryLine(files, images, report, frozen)}\n`);
   // On a terminal the summary has named the file already.
   const isNamed = flags.quiet !== true && terminal.stdout.isTTY === true && terminal.stderr.isTTY === true;
   if (!isNamed) terminal.stdout.write(files.map((file) => `${file}\n`).join(""));
@@ -51,9 +51,11 @@ async function run(
   warn: (message: string) => void,
 ) {
   const images: GeneratedImage[] = [];
+  const frozen: FrozenPart[] = [];
   let report: RunReport | undefined;
   const onEvent = (event: PipelineEvent) => {
     if (event.type === "warning") warn(event.message);
+    if (event.type === "freeze" && event.frozenBytes !== undefined) frozen.push({ ...event, frozenBytes: event.frozenBytes });
     if (event.type === "image") images.push(event.image);
     if (event.type === "summary") report = event.report;
     progress.show(event);
@@ -71,7 +73,7 @@ async function run(
     await pipeline.dispose();
   }
   if (report === undefined) throw new Error("a run ended without its summary");
-  return { images, report };
+  return { images, report, frozen };
 }
 
 /** Writes pictures and latents, all or none; returns the names of the pictures. */

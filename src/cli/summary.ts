@@ -1,5 +1,5 @@
 /** What `halftone generate` says at its end: a line for people, an object for programs. */
-import type { GeneratedImage, PhaseReport, Recipe, RunReport } from "../index.ts";
+import type { FreezeEvent, GeneratedImage, PhaseReport, Recipe, RunReport } from "../index.ts";
 import { bytesText, secondsText } from "./units.ts";
 
 /** The object that --json prints. */
@@ -28,13 +28,24 @@ export function resultJson(
   return { files, latentsFile, seed: String(report.seed), seconds, phases, peakResidentBytes, recipe: images[0]?.recipe, warnings };
 }
 
-/** Makes the line that ends a run: files, size, seed, seconds per phase, peak memory. */
-export function summaryLine(files: readonly string[], images: readonly GeneratedImage[], report: RunReport): string {
+/** A part whose weights were quantized for the run. */
+export type FrozenPart = Pick<FreezeEvent, "part" | "storedBytes"> & { readonly frozenBytes: number };
+
+/** Makes the line that ends a run: files, size, seed, seconds per phase, what was quantized, peak memory. */
+export function summaryLine(
+  files: readonly string[],
+  images: readonly GeneratedImage[],
+  report: RunReport,
+  frozen: readonly FrozenPart[] = [],
+): string {
   const [first] = images;
   const names = files.length === 1 ? files[0] : `${files[0]} to ${files.at(-1)}`;
   const phases = report.phases.map((phase) => phaseText(phase, first?.recipe.steps ?? 0)).join(", ");
   const peak = report.peakResidentBytes === undefined ? [] : [`peak ${bytesText(report.peakResidentBytes)}`];
-  return [names, `${first?.width}x${first?.height}`, `seed ${report.seed}`, phases, ...peak].join("  ");
+  const quantized = frozen.map(({ part, storedBytes, frozenBytes }) => {
+    return `${part} ${first?.recipe.qtypes[part] ?? ""} (${bytesText(storedBytes)} to ${bytesText(frozenBytes)})`;
+  });
+  return [names, `${first?.width}x${first?.height}`, `seed ${report.seed}`, phases, ...quantized, ...peak].join("  ");
 }
 
 function phaseText({ phase, seconds }: PhaseReport, steps: number): string {

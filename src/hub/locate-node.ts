@@ -6,7 +6,7 @@ import path from "node:path";
 import type { Folder } from "../checkpoint/byte-source.ts";
 import { openFolder } from "../checkpoint/file-source-node.ts";
 import { subfolder } from "../checkpoint/folder.ts";
-import { type HubEvent, isHubId, resolveModel } from "./hub-node.ts";
+import { type HubEvent, isHubId, openHubFolder, resolveModel } from "./hub-node.ts";
 
 /** Where a model is looked for. */
 export interface LocateOptions {
@@ -47,11 +47,30 @@ export async function locateModel(
   onEvent?: (event: HubEvent) => void,
   selection: { needs?: (component: string, className: string) => boolean; checkIndex?: (text: string, where: string) => void } = {},
 ): Promise<LocatedModel> {
-  if (existsSync(idOrFolder) || !isHubId(idOrFolder)) {
-    const folder = await openFolder(idOrFolder);
-    return { folder: subfolder(folder, options.subfolder ?? ""), label: path.basename(path.resolve(idOrFolder)), revision: undefined };
-  }
+  const local = await locateFolder(idOrFolder, options);
+  if (local !== undefined) return local;
   const { localFilesOnly, ...rest } = options;
   const found = await resolveModel(idOrFolder, { ...rest, offline: localFilesOnly, ...selection, onProgress: onEvent });
   return { folder: await openFolder(found.folder), label: idOrFolder, revision: found.commit };
+}
+
+/**
+ * Finds a model without fetching it: what is on the Hub is read by range, where it lies.
+ *
+ * Errors: as locateModel.
+ */
+export async function lookIntoModel(idOrFolder: string, options: LocateOptions): Promise<LocatedModel> {
+  const local = await locateFolder(idOrFolder, options);
+  if (local !== undefined) return local;
+  const { localFilesOnly, ...rest } = options;
+  const folder = await openHubFolder(idOrFolder, { ...rest, offline: localFilesOnly });
+  // Its name is the address or the cached snapshot of one commit.
+  return { folder, label: idOrFolder, revision: /[/\\]([0-9a-f]{40})(?=$|[/\\])/.exec(folder.name)?.[1] };
+}
+
+/** The folder of that name, or undefined for what can only be a Hub id. */
+async function locateFolder(idOrFolder: string, options: LocateOptions): Promise<LocatedModel | undefined> {
+  if (!existsSync(idOrFolder) && isHubId(idOrFolder)) return undefined;
+  const folder = await openFolder(idOrFolder);
+  return { folder: subfolder(folder, options.subfolder ?? ""), label: path.basename(path.resolve(idOrFolder)), revision: undefined };
 }

@@ -7,7 +7,7 @@ import { readJson } from "../checkpoint/json.ts";
 import { type ComponentClass, readModelIndex } from "../checkpoint/model-index.ts";
 import { openWeights, presentVariant, type StoredTensor } from "../checkpoint/weight-store.ts";
 import { CheckpointError } from "../errors.ts";
-import { lookIntoModel } from "../hub/look-node.ts";
+import { lookIntoModel } from "../hub/locate-node.ts";
 import { MODEL_CLASSES } from "../models/registry.ts";
 import type { DType } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";

@@ -1,6 +1,7 @@
 /**
  * Latents to a file, for other programs to go on with: a safetensors file that diffusers' users read with load_file().
  */
+import { encodeSafetensors } from "../checkpoint/safetensors-layout.ts";
 import { writeWholeFile } from "../image/save-node.ts";
 import type { FloatTensor } from "../tensor/tensor.ts";
 
@@ -13,15 +14,8 @@ export async function saveLatents(path: string, latents: FloatTensor): Promise<v
   await writeWholeFile(path, latentsFile(latents));
 }
 
-/** The bytes that saveLatents writes: length of the header, header, numbers. */
-export function latentsFile(latents: FloatTensor): Uint8Array {
-  const { data, shape } = latents;
-  const header = JSON.stringify({ latents: { dtype: "F32", shape, data_offsets: [0, data.byteLength] } });
-  // Numbers begin at a multiple of 8, as the format's own writer has it.
-  const headerBytes = new TextEncoder().encode(header.padEnd(Math.ceil(header.length / 8) * 8));
-  const file = new Uint8Array(8 + headerBytes.length + data.byteLength);
-  new DataView(file.buffer).setBigUint64(0, BigInt(headerBytes.length), true);
-  file.set(headerBytes, 8);
-  file.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), 8 + headerBytes.length);
-  return file;
+/** The bytes that saveLatents writes. */
+export function latentsFile({ shape, data }: FloatTensor): Uint8Array {
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return encodeSafetensors([{ name: "latents", dtype: "float32", shape, bytes }]);
 }

@@ -82,3 +82,13 @@ function checkName(name: string, where: string): string {
 function isScalar(value: unknown): value is string | number | boolean | null {
   return value === null || ["string", "number", "boolean"].includes(typeof value);
 }
+
+/** The class that a part's own config.json names, or undefined: diffusers writes _class_name, transformers a list of architectures. */
+export function configClass(config: unknown): ComponentClass | undefined {
+  const fields = new Map(Object.entries(config ?? {}));
+  const ofDiffusers = fields.get("_class_name");
+  if (typeof ofDiffusers === "string") return { library: "diffusers", className: ofDiffusers };
+  const architectures: unknown = fields.get("architectures");
+  const ofTransformers: unknown = Array.isArray(architectures) ? architectures[0] : undefined;
+  return typeof ofTransformers === "string" ? { library: "transformers", className: ofTransformers } : undefined;
+}

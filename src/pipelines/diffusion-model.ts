@@ -6,6 +6,7 @@
  */
 import type { Folder } from "../checkpoint/byte-source.ts";
 import { parseJson } from "../checkpoint/json.ts";
+import { configClass } from "../checkpoint/model-index.ts";
 import { readTensor, type StoredTensor } from "../checkpoint/stored-tensor.ts";
 import { openWeights, type WeightStore } from "../checkpoint/weight-store.ts";
 import { Weights, type WeightTable } from "../checkpoint/weights.ts";
@@ -22,7 +23,7 @@ import { toFloat32 } from "../tensor/convert.ts";
 import { type ComputeDType, checkDtype } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import { type FreezeOptions, type FrozenFile, freezeTensors } from "./freeze-node.ts";
-import { savePart } from "./save-part.ts";
+import { type PartToSave, savePart } from "./save-part.ts";
 
 /** What each library calls a file of weights. */
 const WEIGHTS_NAME = { transformers: "model", diffusers: "diffusion_pytorch_model" } as const;
@@ -263,20 +264,14 @@ export class DiffusionModel {
    * CheckpointError for a weight that is not finite; CancelledError.
    */
   async savePretrained(output: string, options: SavePretrainedOptions = {}): Promise<string> {
-    const { part, className, configPath, dtype, modules, qtypes } = this;
-    const about = {
-      part,
-      className,
-      configPath,
-      dtype,
-      modules,
-      qtypes,
-      configText: this.#configText,
-      tensors: this.tensors,
-      marks: this.marks,
-    };
     const sources = [...new Set(this.tensors.flatMap(({ source }) => source.file?.folder ?? []))];
-    return savePart(about, output, { ...options, sources });
+    return savePart(this.toSave(), output, { ...options, sources });
+  }
+
+  /** Everything that saving has to know of the part as it is now. */
+  toSave(): PartToSave {
+    const { part, className, configPath, dtype, modules, marks, qtypes, tensors } = this;
+    return { part, className, configPath, configText: this.#configText, dtype, modules, marks, qtypes, tensors };
   }
 
   /** Closes the files; idempotent. */
@@ -323,10 +318,8 @@ function asRecord(value: unknown, part: string, where: string): Readonly<Record<
   throw new CheckpointError(`${part} config holds no object, expected the options of a model class`, { where });
 }
 
-/** diffusers writes _class_name, transformers a list of architectures. */
 function classNameOf(config: Readonly<Record<string, unknown>>, part: string, where: string): string {
-  const { _class_name: className, architectures } = config;
-  if (typeof className === "string") return className;
-  if (Array.isArray(architectures) && typeof architectures[0] === "string") return architectures[0];
+  const found = configClass(config);
+  if (found !== undefined) return found.className;
   throw new CheckpointError(`${part} config names no class, expected _class_name or architectures`, { where });
 }

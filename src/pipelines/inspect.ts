@@ -4,7 +4,7 @@
 import type { Folder } from "../checkpoint/byte-source.ts";
 import { subfolder } from "../checkpoint/folder.ts";
 import { readJson } from "../checkpoint/json.ts";
-import { type ComponentClass, readModelIndex } from "../checkpoint/model-index.ts";
+import { type ComponentClass, configClass, readModelIndex } from "../checkpoint/model-index.ts";
 import { openWeights, presentVariant, type StoredTensor } from "../checkpoint/weight-store.ts";
 import { CheckpointError } from "../errors.ts";
 import { lookIntoModel } from "../hub/locate-node.ts";
@@ -68,14 +68,9 @@ async function componentsOf(folder: Folder, { signal }: LoadOptions) {
   return { className: part.className, components: { "": part } };
 }
 
-/** diffusers writes the class as _class_name, transformers as architectures[0]. */
 function partClass(config: unknown, where: string): ComponentClass {
-  const fields = new Map(Object.entries(config ?? {}));
-  const ofDiffusers = fields.get("_class_name");
-  if (typeof ofDiffusers === "string") return { library: "diffusers", className: ofDiffusers };
-  const architectures = fields.get("architectures");
-  const ofTransformers = Array.isArray(architectures) ? architectures[0] : undefined;
-  if (typeof ofTransformers === "string") return { library: "transformers", className: ofTransformers };
+  const found = configClass(config);
+  if (found !== undefined) return found;
   throw new CheckpointError("config.json names no class, expected _class_name or architectures", { where });
 }
 

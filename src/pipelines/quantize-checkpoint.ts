@@ -6,10 +6,10 @@
 import type { Folder } from "../checkpoint/byte-source.ts";
 import { subfolder } from "../checkpoint/folder.ts";
 import { readJsonIfPresent } from "../checkpoint/json.ts";
-import { parseModelIndex } from "../checkpoint/model-index.ts";
+import { configClass, parseModelIndex } from "../checkpoint/model-index.ts";
 import { StagedFolder } from "../checkpoint/staged-folder-node.ts";
 import { presentVariant } from "../checkpoint/weight-store.ts";
-import { CheckpointError, UsageError } from "../errors.ts";
+import { UsageError } from "../errors.ts";
 import type { LayerModule } from "../graph/graph.ts";
 import type { HubEvent } from "../hub/hub-node.ts";
 import { type LocateOptions, lookIntoModel } from "../hub/locate-node.ts";
@@ -94,9 +94,7 @@ export async function quantizeCheckpoint(idOrFolder: string, options: QuantizeCh
       const marks = withoutConvolutions(plan.get(job.name) ?? new Map(), job.model.modules, options.layout);
       if (marks.size === 0) continue;
       job.model.mark(marks);
-      const { part, className, configPath, tensors, modules } = job.model;
-      const about = { part, className, configPath, tensors, modules, dtype, configText: job.configText, marks, qtypes: new Map() };
-      job.prepared = await preparePart(about, options);
+      job.prepared = await preparePart(job.model.toSave(), options);
     }
     const output = await writeAll(source, jobs, idOrFolder, options);
     const seconds = (performance.now() - started) / 1000;
@@ -133,7 +131,6 @@ interface Job {
   readonly name: string;
   readonly inside: string;
   readonly model: DiffusionModel;
-  readonly configText: string;
   /** Undefined where no layer of it is quantized. */
   prepared?: PreparedPart;
 }
@@ -141,9 +138,7 @@ interface Job {
 async function openSource(folder: Folder, { variant, signal }: QuantizeCheckpointOptions): Promise<Source> {
   const value = await readJsonIfPresent(folder, "model_index.json", { signal });
   if (value === undefined) {
-    const config = new Map(Object.entries((await readJsonIfPresent(folder, "config.json", { signal })) ?? {}));
-    const architectures: unknown = config.get("architectures");
-    const className = String(config.get("_class_name") ?? (Array.isArray(architectures) ? architectures[0] : ""));
+    const className = configClass(await readJsonIfPresent(folder, "config.json", { signal }))?.className ?? "";
     return { folder, isPipeline: false, parts: [partOf(kindOf(className), className)], files: [] };
   }
   const index = parseModelIndex(value, `${folder.name}/model_index.json`);
@@ -187,7 +182,6 @@ function kindOf(className: string): string {
 async function openJob(source: Source, name: string, dtype: ComputeDType, options: QuantizeCheckpointOptions): Promise<Job> {
   const inside = source.isPipeline ? name : "";
   const folder = subfolder(source.folder, inside);
-  const configText = await readText(folder, "config.json", options.signal);
   await refuseQuantized(folder, name, options.signal);
   const variant = presentVariant(await folder.list(), options.variant);
   const className = source.parts.find((part) => part.name === name)?.className;
@@ -198,7 +192,7 @@ async function openJob(source: Source, name: string, dtype: ComputeDType, option
     variant,
     signal: options.signal,
   });
-  return { name, inside, model, configText };
+  return { name, inside, model };
 }
 
 async function refuseQuantized(folder: Folder, name: string, signal: AbortSignal | undefined): Promise<void> {
@@ -207,16 +201,6 @@ async function refuseQuantized(folder: Folder, name: string, signal: AbortSignal
   const config = new Map(Object.entries((await readJsonIfPresent(folder, "config.json", { signal })) ?? {}));
   if (map === undefined && (config.get("quantization_config") ?? undefined) === undefined) return;
   throw new UsageError(`${name} is quantized already`, { where: folder.name, hint: "quantize the float checkpoint that it was made from" });
-}
-
-async function readText(folder: Folder, path: string, signal: AbortSignal | undefined): Promise<string> {
-  const source = await folder.open(path);
-  if (source === undefined) throw new CheckpointError(`"${path}" is missing`, { where: folder.name });
-  try {
-    return new TextDecoder().decode(await source.read(0, source.sizeBytes, signal));
-  } finally {
-    await source.close();
-  }
 }
 
 /** Writes quantized parts and takes the others over; returns the folder's full name. */

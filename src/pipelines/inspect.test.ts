@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test, vi } from "vitest";
@@ -38,6 +38,20 @@ describe("inspectModel", () => {
       className: "T5EncoderModel",
       parts: [{ library: "transformers" }],
     });
+  });
+
+  test("knows the class by which checkpoints from before diffusers 0.30 call the transformer", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "halftone-inspect-"));
+    cpSync(fixturePath("models/pixart-sigma"), folder, { recursive: true });
+    const write = (change: object) => {
+      const config = JSON.parse(readFileSync(fixturePath("models/pixart-sigma/config.json"), "utf8")) as object;
+      writeFileSync(join(folder, "config.json"), JSON.stringify({ ...config, _class_name: "Transformer2DModel", ...change }));
+    };
+    write({});
+    expect((await inspectModel(folder)).parts[0]).toMatchObject({ className: "Transformer2DModel", isSupported: true });
+    write({ norm_type: "layer_norm" });
+    expect((await inspectModel(folder)).parts[0]).toMatchObject({ isSupported: false });
+    rmSync(folder, { recursive: true });
   });
 
   test("looks into a model on the Hub by range, and keeps nothing", async () => {

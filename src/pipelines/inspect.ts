@@ -3,12 +3,12 @@
  */
 import type { Folder } from "../checkpoint/byte-source.ts";
 import { subfolder } from "../checkpoint/folder.ts";
-import { readJson } from "../checkpoint/json.ts";
+import { readJson, readJsonIfPresent } from "../checkpoint/json.ts";
 import { type ComponentClass, configClass, readModelIndex } from "../checkpoint/model-index.ts";
 import { openWeights, presentVariant, type StoredTensor } from "../checkpoint/weight-store.ts";
 import { CheckpointError } from "../errors.ts";
 import { lookIntoModel } from "../hub/locate-node.ts";
-import { MODEL_CLASSES } from "../models/registry.ts";
+import { currentClassName, MODEL_CLASSES } from "../models/registry.ts";
 import type { DType } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import type { LoadOptions } from "./options.ts";
@@ -80,9 +80,13 @@ async function inspectPart(
   { library, className }: ComponentClass,
   options: LoadOptions,
 ): Promise<PartReport> {
-  const isSupported = Object.hasOwn(MODEL_CLASSES, className);
   const about = { name, library, className };
-  const files = await subfolder(folder, name).list();
+  const inside = subfolder(folder, name);
+  const files = await inside.list();
+  const config = Object.hasOwn(MODEL_CLASSES, className)
+    ? undefined
+    : await readJsonIfPresent(inside, "config.json", { signal: options.signal });
+  const isSupported = Object.hasOwn(MODEL_CLASSES, currentClassName(className, Object(config ?? {})));
   if (!isSupported && !files.some((path) => /\.(safetensors|bin)$/.test(path))) {
     return { ...about, isSupported: undefined, parameters: 0, sizeBytes: 0, storedDTypes: {} };
   }

@@ -101,6 +101,15 @@ export function firstRows(g: Graph, x: Value, count: number): Value {
   return g.node("Slice", [x, g.integers([0]), g.integers([count])], [count, ...x.shape.slice(1)], { dtype: x.dtype });
 }
 
+/** The entries from `start` to before `end` along an axis. */
+export function slice(g: Graph, x: Value, axis: number, start: number, end: number): Value {
+  const dim = x.shape[axis] as number;
+  expect(start >= 0 && start <= end && end <= dim, `Slice of [${x.shape}] along axis ${axis} from ${start} to ${end}`);
+  if (start === 0 && end === dim) return x;
+  const shape = x.shape.map((size, i) => (i === axis ? end - start : size));
+  return g.node("Slice", [x, g.integers([start]), g.integers([end]), g.integers([axis])], shape, { dtype: x.dtype });
+}
+
 /** x * sigmoid(x), in one operator. */
 export function silu(g: Graph, x: Value): Value {
   return g.node("QuickGelu", [x], x.shape, { domain: "com.microsoft", attributes: { alpha: { float: 1 } } });

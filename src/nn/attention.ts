@@ -31,8 +31,26 @@ export function attention(g: Graph, weights: Weights, x: Value, options: Attenti
 
 /** Queries, keys and values; one product for all three, or for keys and values of another sequence, where the part has been told to fuse them. */
 function projections(g: Graph, weights: Weights, x: Value, context: Value, options: { out: number; bias: boolean }): [Value, Value, Value] {
+  if (context === x) return queryKeyValue(g, weights, ["to_q", "to_k", "to_v"], x, options);
   const [toQ, toK, toV] = [weights.at("to_q"), weights.at("to_k"), weights.at("to_v")];
-  if (!weights.fusesQkv) return [linear(g, toQ, x, options), linear(g, toK, context, options), linear(g, toV, context, options)];
-  if (context === x) return fusedLinear(g, [toQ, toK, toV], x, options) as [Value, Value, Value];
-  return [linear(g, toQ, x, options), ...(fusedLinear(g, [toK, toV], context, options) as [Value, Value])];
+  const query = linear(g, toQ, x, options);
+  if (!weights.fusesQkv) return [query, linear(g, toK, context, options), linear(g, toV, context, options)];
+  return [query, ...(fusedLinear(g, [toK, toV], context, options) as [Value, Value])];
+}
+
+/**
+ * Queries, keys and values of one sequence, by layers of these names: one product where the part has been told to fuse them.
+ *
+ * Shapes: x [batch, tokens, width] -> three of [batch, tokens, out].
+ */
+export function queryKeyValue(
+  g: Graph,
+  weights: Weights,
+  names: readonly [string, string, string],
+  x: Value,
+  options: { out: number; bias: boolean },
+): [Value, Value, Value] {
+  const layers = names.map((name) => weights.at(name));
+  const values = weights.fusesQkv ? fusedLinear(g, layers, x, options) : layers.map((layer) => linear(g, layer, x, options));
+  return values as [Value, Value, Value];
 }

@@ -35,8 +35,11 @@ export async function runModel(model: ModelGraph, inputs: Record<string, Tensor>
   }
 }
 
-/** The same model with the value `name` after every segment as outputs of their own, called `<segment>/<name>`. */
-export function withIntermediates(model: ModelGraph, name: string): ModelGraph {
+/**
+ * The same model with the value `name` after every segment but the last as outputs of their own, called `<segment>/<name>`; `within` matches
+ * the segments that have such a value, where not all do.
+ */
+export function withIntermediates(model: ModelGraph, name: string, within = /^/): ModelGraph {
   const segments = model.segments.map((segment) => ({
     name: segment.name,
     build: (...[g, state]: Parameters<typeof segment.build>) => {
@@ -44,6 +47,6 @@ export function withIntermediates(model: ModelGraph, name: string): ModelGraph {
       return result[name] === undefined ? result : { ...result, [`${segment.name}/${name}`]: result[name] };
     },
   }));
-  const extra = segments.map((segment) => `${segment.name}/${name}`);
-  return { ...model, segments, outputs: [...model.outputs, ...extra.slice(0, -1)] };
+  const extra = segments.slice(0, -1).filter((segment) => within.test(segment.name));
+  return { ...model, segments, outputs: [...model.outputs, ...extra.map((segment) => `${segment.name}/${name}`)] };
 }

@@ -12,6 +12,7 @@ import { conv } from "../../nn/conv.ts";
 import { linear } from "../../nn/linear.ts";
 import { layerNorm, modulate } from "../../nn/norm.ts";
 import { sinCosPositionEmbedding, timestepEmbedding } from "../../nn/position-embedding.ts";
+import { timestepMlp } from "../../nn/timestep.ts";
 import type { ComputeDType } from "../../tensor/dtype.ts";
 import { type FloatTensor, floatTensor, intTensor, type Tensor } from "../../tensor/tensor.ts";
 import { pixArtBlock, scaleShiftVectors } from "./block.ts";
@@ -137,11 +138,6 @@ function embedTimestep(g: Graph, weights: Weights, width: number, state: State):
   const resolution = timestepMlp(g, weights.at("resolution_embedder"), state.resolution, third);
   const aspectRatio = timestepMlp(g, weights.at("aspect_ratio_embedder"), state.aspect_ratio as Value, third);
   return add(g, timestep, concat(g, [reshape(g, resolution, [resolution.shape[0] as number, 2 * third]), aspectRatio], 1));
-}
-
-/** TimestepEmbedding: two linear layers with SiLU between. */
-function timestepMlp(g: Graph, weights: Weights, x: Value, width: number): Value {
-  return linear(g, weights.at("linear_2"), silu(g, linear(g, weights.at("linear_1"), x, { out: width })), { out: width });
 }
 
 function projectCaption(g: Graph, weights: Weights, width: number, state: State): Value {

@@ -1,10 +1,10 @@
 """What Quanto and diffusers write for quantized models, and whether they load what halftone writes.
 
-Writes test/fixtures/quant-files/. files.json: for every case the SHA-256 of the safetensors that Python's own save_pretrained wrote from a
+Writes test/fixtures/quant-files/. files.json (T5 and PixArt) and auraflow.json (UMT5 and AuraFlow): for every case the SHA-256 of the safetensors that Python's own save_pretrained wrote from a
 tiny model of test/fixtures/models, its map and its config, and what Python said of halftone's folder made from the same model: the same
 bytes, the same state dict, the same output. quanto/, text_encoder/ and diffusers/ are folders as Python wrote them.
 
-usage: python reference/quant_files.py        (HALFTONE="node dist/cli/main.js" by default: run `npm run build` first)
+usage: python reference/quant_files.py [files] [auraflow]        (HALFTONE="node dist/cli/main.js" by default: run `npm run build` first)
 """
 
 import hashlib
@@ -13,26 +13,61 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import warnings
 from pathlib import Path
 
 import torch
-from diffusers import PixArtSigmaPipeline, PixArtTransformer2DModel, QuantoConfig
+from diffusers import AuraFlowTransformer2DModel, PixArtSigmaPipeline, PixArtTransformer2DModel, QuantoConfig
 from fixtures import DTYPES, FIXTURES, ROOT, be_quiet, generator, versions, write_json
-from optimum.quanto import QuantizedPixArtTransformer2DModel, requantize
+from optimum.quanto import QuantizedDiffusersModel, QuantizedPixArtTransformer2DModel, requantize
 from optimum.quanto import __version__ as quanto_version
 from optimum.quanto.models.transformers_models import QuantizedTransformersModel
 from safetensors.torch import load_file
-from transformers import AutoConfig, T5EncoderModel
+from transformers import AutoConfig, T5EncoderModel, UMT5EncoderModel
 
 OUT = FIXTURES / "quant-files"
 HALFTONE = shlex.split(os.environ.get("HALFTONE", "node dist/cli/main.js"))
 QTYPES = ["qint8", "qint4", "qint2", "qfloat8_e4m3fn", "qfloat8_e4m3fnuz", "qfloat8_e5m2"]
 DIFFUSERS = {"int8": "qint8", "int4": "qint4", "int2": "qint2", "float8": "qfloat8_e4m3fn"}
-WEIGHTS = {"pixart-sigma": "diffusion_pytorch_model.safetensors", "t5": "model.safetensors", "pixart-tiny": "diffusion_pytorch_model.safetensors"}
-MODELS = {"pixart-sigma": "models/pixart-sigma", "t5": "models/t5", "pixart-tiny": "pipelines/tiny/transformer"}
+MODELS = {
+    "pixart-sigma": "models/pixart-sigma",
+    "t5": "models/t5",
+    "pixart-tiny": "pipelines/tiny/transformer",
+    "auraflow": "models/auraflow",
+    "umt5": "models/umt5",
+}
+ENCODERS = {"t5": T5EncoderModel, "umt5": UMT5EncoderModel}
 SEED = 3
+
+
+class QuantizedAuraFlowTransformer2DModel(QuantizedDiffusersModel):
+    """As Quanto's own class for PixArt."""
+
+    base_class = AuraFlowTransformer2DModel
+
+
+def transformer_of(case):
+    """Returns diffusers' class of a case, and Quanto's."""
+    if case["model"] == "auraflow":
+        return AuraFlowTransformer2DModel, QuantizedAuraFlowTransformer2DModel
+    return PixArtTransformer2DModel, QuantizedPixArtTransformer2DModel
+
+
+def weights_of(case):
+    return "model.safetensors" if case["model"] in ENCODERS else "diffusion_pytorch_model.safetensors"
+
+
+def auraflow_cases():
+    for model in ("auraflow", "umt5"):
+        for dtype in DTYPES:
+            for qtype in QTYPES:
+                yield {"model": model, "layout": "quanto", "dtype": dtype, "qtype": qtype, "exclude": []}
+    for dtype in DTYPES:
+        for qtype in DIFFUSERS.values():
+            yield {"model": "auraflow", "layout": "diffusers", "dtype": dtype, "qtype": qtype, "exclude": []}
+    yield {"model": "auraflow", "layout": "quanto", "dtype": "float16", "qtype": "qint4", "exclude": ["*norm*", "proj_out", "context_embedder"]}
 
 
 def cases():
@@ -58,15 +93,16 @@ def save_by_python(case, folder):
         word = next(word for word, qtype in DIFFUSERS.items() if qtype == case["qtype"])
         left = [pattern.rsplit(".", 1)[-1] for pattern in case["exclude"]]
         config = QuantoConfig(weights_dtype=word, modules_to_not_convert=left or None)
-        PixArtTransformer2DModel.from_pretrained(source, torch_dtype=dtype, quantization_config=config).save_pretrained(folder)
+        transformer_of(case)[0].from_pretrained(source, torch_dtype=dtype, quantization_config=config).save_pretrained(folder)
         return
     exclude = case["exclude"] or None
-    if case["model"] == "t5":
-        model = T5EncoderModel.from_pretrained(source, dtype=dtype)
+    if case["model"] in ENCODERS:
+        model = ENCODERS[case["model"]].from_pretrained(source, dtype=dtype)
         QuantizedTransformersModel.quantize(model, weights=case["qtype"], exclude=exclude).save_pretrained(folder)
     else:
-        model = PixArtTransformer2DModel.from_pretrained(source, torch_dtype=dtype)
-        QuantizedPixArtTransformer2DModel.quantize(model, weights=case["qtype"], exclude=exclude).save_pretrained(folder)
+        plain, quantized = transformer_of(case)
+        model = plain.from_pretrained(source, torch_dtype=dtype)
+        quantized.quantize(model, weights=case["qtype"], exclude=exclude).save_pretrained(folder)
     (folder / "README.md").unlink()
 
 
@@ -80,26 +116,29 @@ def save_by_halftone(case, folder):
 def load(case, folder):
     """Loads a folder with the class that is made for it."""
     if case["layout"] == "diffusers":
-        return PixArtTransformer2DModel.from_pretrained(folder, torch_dtype=DTYPES[case["dtype"]])
-    if case["model"] != "t5":
-        return QuantizedPixArtTransformer2DModel.from_pretrained(folder)
+        return transformer_of(case)[0].from_pretrained(folder, torch_dtype=DTYPES[case["dtype"]])
+    if case["model"] not in ENCODERS:
+        return transformer_of(case)[1].from_pretrained(folder)
     config = AutoConfig.from_pretrained(folder)
-    model = T5EncoderModel._from_config(config, dtype=DTYPES[case["dtype"]])
+    model = ENCODERS[case["model"]]._from_config(config, dtype=DTYPES[case["dtype"]])
     requantize(model, load_file(folder / "model.safetensors"), json.loads((folder / "quanto_qmap.json").read_text()))
     return model.eval()
 
 
 def call(case, model):
-    """Runs a model on drawn inputs; what QuantizedPixArtTransformer2DModel leaves in float32 takes the dtype of the weights first."""
-    if case["model"] == "t5":
+    """Runs a model on drawn inputs; what Quanto's class leaves in float32 takes the dtype of the weights first."""
+    if case["model"] in ENCODERS:
         ids = torch.randint(0, model.config.vocab_size, (2, 9), generator=generator(SEED))
         return model(input_ids=ids).last_hidden_state
     config = model.config
     dtype = DTYPES[case["dtype"]]
-    inner = model._wrapped.to(dtype) if isinstance(model, QuantizedPixArtTransformer2DModel) else model
+    inner = model._wrapped.to(dtype) if isinstance(model, QuantizedDiffusersModel) else model
     side = config.sample_size
     hidden = torch.randn((2, config.in_channels, side, side), generator=generator(SEED)).to(dtype)
-    text = torch.randn((2, 7, config.caption_channels), generator=generator(SEED + 1)).to(dtype)
+    width = config.joint_attention_dim if case["model"] == "auraflow" else config.caption_channels
+    text = torch.randn((2, 7, width), generator=generator(SEED + 1)).to(dtype)
+    if case["model"] == "auraflow":
+        return inner(hidden, encoder_hidden_states=text, timestep=torch.tensor([0.5, 0.02])).sample
     return inner(hidden_states=hidden, encoder_hidden_states=text, timestep=torch.tensor([500, 20]), added_cond_kwargs={"resolution": None, "aspect_ratio": None}).sample
 
 
@@ -135,7 +174,7 @@ def judge(case, python, halftone):
     ours, theirs = outcome(lambda: load(case, halftone)), outcome(lambda: load(case, python))
     if isinstance(theirs, str) or isinstance(ours, str):
         return {"loads": ours if isinstance(ours, str) else True, "python_loads_its_own": theirs if isinstance(theirs, str) else True}
-    unwrap = lambda model: model._wrapped if isinstance(model, QuantizedPixArtTransformer2DModel) else model
+    unwrap = lambda model: model._wrapped if isinstance(model, QuantizedDiffusersModel) else model
     a, b = unwrap(ours).state_dict(), unwrap(theirs).state_dict()
     x, y = in_child(lambda: call(case, ours), halftone.with_suffix(".pt")), in_child(lambda: call(case, theirs), python.with_suffix(".pt"))
     same_output = equal(x, y) if not isinstance(x, str) and not isinstance(y, str) else (x if x == y else f"{x} / {y}")
@@ -160,36 +199,43 @@ def config_of(folder):
     return {key: value for key, value in json.loads((folder / "config.json").read_text()).items() if key != "_name_or_path"}
 
 
-def main():
+def compared(case, work):
+    """Saves a case by both, and returns it with what Python wrote and what it says of our folder."""
+    python, halftone = Path(work) / "python", Path(work) / "halftone"
+    for folder in (python, halftone):
+        shutil.rmtree(folder, ignore_errors=True)
+    save_by_python(case, python)
+    save_by_halftone(case, halftone)
+    name = weights_of(case)
+    weights = (python / name).read_bytes()
+    qmap = python / "quanto_qmap.json"
+    kept = {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights), "config": config_of(python)}
+    if qmap.exists():
+        kept["quantized"] = sorted(json.loads(qmap.read_text()))
+    verdict = {
+        "same_bytes": weights == (halftone / name).read_bytes(),
+        "same_config": config_of(halftone) == kept["config"],
+        "same_map": not qmap.exists() or json.loads(qmap.read_text()) == json.loads((halftone / "quanto_qmap.json").read_text()),
+        **judge(case, python, halftone),
+    }
+    print(case["model"], case["layout"], case["dtype"], case["qtype"], *case["exclude"], verdict)
+    keep_folder(case, python)
+    return {**case, **kept, "verdict": verdict}
+
+
+def main(names):
     be_quiet()
     warnings.simplefilter("ignore")
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir(parents=True)
-    done = []
-    with tempfile.TemporaryDirectory() as work:
-        for i, case in enumerate(cases()):
-            python, halftone = Path(work) / f"python-{i}", Path(work) / f"halftone-{i}"
-            save_by_python(case, python)
-            save_by_halftone(case, halftone)
-            name = WEIGHTS[case["model"]]
-            weights = (python / name).read_bytes()
-            qmap = python / "quanto_qmap.json"
-            kept = {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights), "config": config_of(python)}
-            if qmap.exists():
-                kept["quantized"] = sorted(json.loads(qmap.read_text()))
-            verdict = {
-                "same_bytes": weights == (halftone / name).read_bytes(),
-                "same_config": config_of(halftone) == kept["config"],
-                "same_map": not qmap.exists() or json.loads(qmap.read_text()) == json.loads((halftone / "quanto_qmap.json").read_text()),
-                **judge(case, python, halftone),
-            }
-            print(case["model"], case["layout"], case["dtype"], case["qtype"], *case["exclude"], verdict)
-            done.append({**case, **kept, "verdict": verdict})
-            keep_folder(case, python)
-        pipeline = judge_pipeline(Path(work))
-        print("pipeline", pipeline)
+    OUT.mkdir(parents=True, exist_ok=True)
     about = {"script": "reference/quant_files.py", "seed": SEED, "versions": {**versions(), "optimum-quanto": quanto_version}}
-    write_json(OUT / "files.json", {**about, "pipeline": pipeline, "cases": done})
+    with tempfile.TemporaryDirectory() as work:
+        if not names or "files" in names:
+            done = [compared(case, work) for case in cases()]
+            pipeline = judge_pipeline(Path(work))
+            print("pipeline", pipeline)
+            write_json(OUT / "files.json", {**about, "pipeline": pipeline, "cases": done})
+        if not names or "auraflow" in names:
+            write_json(OUT / "auraflow.json", {**about, "cases": [compared(case, work) for case in auraflow_cases()]})
 
 
 def keep_folder(case, folder):
@@ -197,9 +243,10 @@ def keep_folder(case, folder):
     if case["model"] == "pixart-tiny":
         config = json.loads((folder / "config.json").read_text())
         config["_name_or_path"] = "tiny"
+        shutil.rmtree(OUT / case["layout"], ignore_errors=True)
         shutil.copytree(folder, OUT / case["layout"])
         (OUT / case["layout"] / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -4,10 +4,12 @@ import { memorySource } from "../../src/checkpoint/memory-source.ts";
 import { readTensor, type StoredTensor } from "../../src/checkpoint/stored-tensor.ts";
 import { Weights, type WeightTable } from "../../src/checkpoint/weights.ts";
 import { buildGraphs, type ModelGraph } from "../../src/graph/segment.ts";
+import { AuraFlowConfigSchema } from "../../src/models/auraflow/config.ts";
+import { auraFlowConstantInputs, auraFlowStepInputs, auraFlowTransformer } from "../../src/models/auraflow/model.ts";
 import { PixArtConfigSchema } from "../../src/models/pixart/config.ts";
 import { pixArtConstantInputs, pixArtStepInputs, pixArtTransformer } from "../../src/models/pixart/model.ts";
-import { T5ConfigSchema } from "../../src/models/t5/config.ts";
-import { t5Encoder, t5Inputs } from "../../src/models/t5/model.ts";
+import { type T5Config, T5ConfigSchema, UMT5ConfigSchema } from "../../src/models/t5/config.ts";
+import { t5Encoder, t5Inputs, umt5Encoder } from "../../src/models/t5/model.ts";
 import { findQType } from "../../src/quant/qtype.ts";
 import { quantizeWeight } from "../../src/quant/quantize-weight.ts";
 import type { ComputeDType } from "../../src/tensor/dtype.ts";
@@ -18,7 +20,7 @@ import { openFixtureTable, runModel } from "../support/model.ts";
 import { TOLERANCES } from "../support/tolerances.ts";
 
 interface QuantizedCase {
-  model: "t5" | "pixart-sigma";
+  model: "t5" | "umt5" | "pixart-sigma" | "auraflow";
   case: string;
   qtype: string;
   exclude?: string;
@@ -29,12 +31,20 @@ interface Call {
   inputs: Record<string, Tensor>;
 }
 
+const CALLS: Record<QuantizedCase["model"], (config: Record<string, unknown>, found: FixtureCase, dtype: ComputeDType) => Call> = {
+  t5: (config, found, dtype) => t5Call(parseConfig(T5ConfigSchema, config, "text_encoder config", "t5"), t5Encoder, found, dtype),
+  umt5: (config, found, dtype) => t5Call(parseConfig(UMT5ConfigSchema, config, "text_encoder config", "umt5"), umt5Encoder, found, dtype),
+  "pixart-sigma": pixArtCall,
+  auraflow: auraFlowCall,
+};
+
 describe("a quantized model calculates what Quanto's does", () => {
-  it.each(readFixture("quantized/io"))("$name", async (found) => {
+  it.each(["io", "auraflow"].flatMap((file) => readFixture(`quantized/${file}`)))("$name", async (found) => {
     const meta = found.meta as unknown as QuantizedCase;
-    const { config, table } = await openFixtureTable(`models/${meta.model}`, meta.model === "t5" ? "model" : "diffusion_pytorch_model");
+    const isEncoder = meta.model === "t5" || meta.model === "umt5";
+    const { config, table } = await openFixtureTable(`models/${meta.model}`, isEncoder ? "model" : "diffusion_pytorch_model");
     const inputs = readFixture(`models/${meta.model}/io`).find(({ name }) => name === meta.case) as FixtureCase;
-    const call = meta.model === "t5" ? t5Call(config, inputs, found.dtype) : pixArtCall(config, inputs, found.dtype);
+    const call = CALLS[meta.model](config, inputs, found.dtype);
     const quantized = await quantizeTable(table, call.model(Weights.of(table)), found.dtype, meta);
     const [output] = Object.values(await runModel(call.model(Weights.of(quantized)), call.inputs)) as [Float32Array];
     expectClose(output, found.outputs.output?.values as Float32Array, TOLERANCES.modelRelativeRms, "output");
@@ -61,15 +71,14 @@ async function quantizeTable(table: WeightTable, model: ModelGraph, dtype: Compu
   return { ...table, tensors, qtypes };
 }
 
-function t5Call(config: Record<string, unknown>, found: FixtureCase, dtype: ComputeDType): Call {
-  const parsed = parseConfig(T5ConfigSchema, config, "text_encoder config", "t5");
+function t5Call(config: T5Config, encoder: typeof t5Encoder, found: FixtureCase, dtype: ComputeDType): Call {
   const { shape, integers } = found.inputs.input_ids as FixtureTensor;
   const [batch = 0, tokens = 0] = shape;
   const rows = (all: readonly number[]) => Array.from({ length: batch }, (_, i) => all.slice(i * tokens, (i + 1) * tokens));
   const mask = found.inputs.attention_mask as FixtureTensor;
   return {
-    model: (weights) => t5Encoder(weights, parsed, dtype, { batch, tokens }),
-    inputs: t5Inputs(parsed, rows(integers), rows(mask.integers)),
+    model: (weights) => encoder(weights, config, dtype, { batch, tokens }),
+    inputs: t5Inputs(config, rows(integers), rows(mask.integers)),
   };
 }
 
@@ -89,6 +98,22 @@ function pixArtCall(config: Record<string, unknown>, found: FixtureCase, dtype: 
     inputs: {
       ...pixArtConstantInputs(parsed, size, { encoderHiddenStates, attentionMask }),
       ...pixArtStepInputs(floatTensor(hidden_states.shape, hidden_states.values), timestep.integers),
+    },
+  };
+}
+
+function auraFlowCall(config: Record<string, unknown>, found: FixtureCase, dtype: ComputeDType): Call {
+  const parsed = parseConfig(AuraFlowConfigSchema, config, "transformer config", "auraflow");
+  const { hidden_states, timestep, encoder_hidden_states } = found.inputs as Record<string, FixtureTensor>;
+  if (!hidden_states || !timestep || !encoder_hidden_states) throw new Error("the fixture has changed");
+  const [batch = 0, , latentHeight = 0, latentWidth = 0] = hidden_states.shape;
+  const textTokens = encoder_hidden_states.shape[1] as number;
+  const size = { batch, latentHeight, latentWidth, textTokens, timesteps: batch };
+  return {
+    model: (weights) => auraFlowTransformer(weights, parsed, dtype, size),
+    inputs: {
+      ...auraFlowConstantInputs(parsed, size, floatTensor(encoder_hidden_states.shape, encoder_hidden_states.values)),
+      ...auraFlowStepInputs(floatTensor(hidden_states.shape, hidden_states.values), Array.from(timestep.values)),
     },
   };
 }

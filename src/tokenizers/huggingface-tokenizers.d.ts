@@ -14,4 +14,19 @@ declare module "@huggingface/tokenizers" {
     /** Returns the pieces of a word, each unknown character on its own. */
     tokenize(word: string): string[];
   }
+
+  /** Byte-pair encoding: merges neighbours in the order of a list. */
+  export class BPE {
+    constructor(config: {
+      type: "BPE";
+      vocab: Readonly<Record<string, number>>;
+      merges: readonly (readonly [string, string])[];
+      byte_fallback?: boolean;
+    });
+    /** Tokens by id. */
+    readonly vocab: readonly (string | undefined)[];
+    readonly tokens_to_ids: ReadonlyMap<string, number>;
+    /** Returns the tokens of words; with byte_fallback, bytes stand for a token that the vocabulary lacks. */
+    encode(words: readonly string[]): string[];
+  }
 }

@@ -2,25 +2,14 @@
  * Token ids against transformers' T5Tokenizer (reference/tokenizer_ids.py): every string by every tokenizer, from tokenizer.json and from
  * spiece.model, what the JSON files beside them change, decoding, and padding.
  */
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { memoryFolder } from "../../src/checkpoint/memory-source.ts";
 import { padTokens } from "../../src/tokenizers/padding.ts";
 import { loadTokenizer } from "../../src/tokenizers/registry.ts";
 import type { Tokenizer } from "../../src/tokenizers/tokenizer.ts";
+import { type ExpectedIds, shortened } from "../support/token-ids.ts";
 
-interface LongIds {
-  readonly count: number;
-  readonly first: number[];
-  readonly last: number[];
-  readonly sha256: string;
-}
-interface Ids {
-  readonly fromModel: (number[] | LongIds)[];
-  /** Ids from tokenizer.json by the string's index, where they differ. */
-  readonly fromJson: Record<string, number[]>;
-}
 interface Variant {
   readonly model: string;
   readonly name: string;
@@ -45,7 +34,7 @@ const ROOT = new URL("../../", import.meta.url);
 const FIXTURES = new URL("test/fixtures/tokenizers/", ROOT);
 const NAMES = ["demo", "multilingual", "stress"];
 const { strings } = readFixture<{ strings: [group: string, part: string, times: number][] }>("strings.json");
-const ids = readFixture<Record<string, Ids>>("ids.json");
+const ids = readFixture<Record<string, ExpectedIds>>("ids.json");
 const cases = readFixture<Cases>("cases.json");
 
 function readFixture<T>(name: string): T {
@@ -66,12 +55,6 @@ function configOf(model: string): Record<string, unknown> {
   return { "tokenizer_config.json": JSON.parse(new TextDecoder().decode(readModelFile(model, "tokenizer_config.json"))) };
 }
 
-function shortened(row: readonly number[]): readonly number[] | LongIds {
-  if (row.length < 2000) return row;
-  const sha256 = createHash("sha256").update(row.join(",")).digest("hex");
-  return { count: row.length, first: row.slice(0, 40), last: row.slice(-40), sha256 };
-}
-
 test("the fixture holds at least 500 different strings, one of 20,000 characters", () => {
   const texts = strings.map(([, part, times]) => part.repeat(times));
   expect(new Set(texts).size).toBeGreaterThanOrEqual(500);
@@ -81,7 +64,7 @@ test("the fixture holds at least 500 different strings, one of 20,000 characters
 describe.each(NAMES)("%s", (name) => {
   test.each(["spiece.model", "tokenizer.json"] as const)("gives transformers' ids from %s", async (source) => {
     const tokenizer = await loadFrom(name, source, configOf(name));
-    const { fromModel, fromJson } = ids[name] as Ids;
+    const { fromModel, fromJson } = ids[name] as ExpectedIds;
     const wrong = strings.flatMap(([group, part, times], index) => {
       const want = (source === "tokenizer.json" && fromJson[index]) || fromModel[index];
       const got = shortened(tokenizer.encode(part.repeat(times)));

@@ -80,6 +80,16 @@ export function dequantizeLinear(g: Graph, codes: Value, scale: Value): Value {
   return g.node("DequantizeLinear", [codes, scale], codes.shape, { attributes: { axis: 0 } });
 }
 
+/**
+ * Picks from each row of a table by its own indices.
+ *
+ * Shapes: table [rows, entries], indices [rows, ...] int32 -> [rows, ...].
+ */
+export function gatherElements(g: Graph, table: Value, indices: Value): Value {
+  expect(table.shape[0] === indices.shape[0], `GatherElements of [${table.shape}] by [${indices.shape}]`);
+  return g.node("GatherElements", [table, indices], indices.shape, { attributes: { axis: 1 }, dtype: table.dtype });
+}
+
 /** Takes values where the condition (x not 0, broadcast) holds, and 0 elsewhere, even in place of NaN. */
 export function zeroUnless(g: Graph, condition: Value, values: Value): Value {
   return g.node("Where", [cast(g, condition, "bool"), values, g.floats([0])], values.shape);

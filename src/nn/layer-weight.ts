@@ -12,10 +12,10 @@ import {
   cast,
   concat,
   dequantizeLinear,
-  firstRows,
   multiply,
   reshape,
   shiftRight,
+  slice,
   subtract,
   waitFor,
   zeroUnless,
@@ -117,7 +117,7 @@ function unpacked(g: Graph, data: Value, layout: WeightLayout, bits: 8 | 4 | 2):
     // The highest part has nothing above it to mask.
     return part === 8 / bits - 1 ? shifted : bitwiseAnd(g, shifted, mask);
   });
-  return firstRows(g, concat(g, parts, 0), layout.groups);
+  return slice(g, concat(g, parts, 0), 0, 0, layout.groups);
 }
 
 function widened(g: Graph, value: Value): Value {

@@ -22,10 +22,13 @@ const Options = v.object({
 /** The options of diffusers' class, with its defaults; what its forward pass refuses, and norms that no checkpoint has, are refused by name. */
 export const SD3ConfigSchema = v.pipe(
   Options,
-  v.check(
-    (config) => config.caption_projection_dim === config.num_attention_heads * config.attention_head_dim,
-    "caption_projection_dim equal to num_attention_heads * attention_head_dim",
-  ),
+  v.rawCheck(({ dataset, addIssue }) => {
+    if (!dataset.typed) return;
+    const { caption_projection_dim: value, num_attention_heads: heads, attention_head_dim: headDim } = dataset.value;
+    if (value === heads * headDim) return;
+    const path = { type: "object", origin: "value", input: dataset.value, key: "caption_projection_dim", value } as const;
+    addIssue({ message: `${heads * headDim} as the blocks have (num_attention_heads * attention_head_dim)`, input: value, path: [path] });
+  }),
 );
 
 /** A checked SD3 config. */

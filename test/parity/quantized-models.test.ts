@@ -33,15 +33,24 @@ interface Call {
 const CALLS = { t5: t5Call, "pixart-sigma": pixArtCall, "sd35-medium": sd3Call, "sd3-wide": sd3Call } as const;
 
 describe("a quantized model calculates what Quanto's does", () => {
-  it.each(readFixture("quantized/io"))("$name", async (found) => {
+  const cases = readFixture("quantized/io");
+  it.each(cases)("$name", async (found) => {
+    await compare(found, false);
+  });
+
+  it.each(cases.filter(({ name }) => name.startsWith("sd3-wide-float32-")))("$name, projections fused", async (found) => {
+    await compare(found, true);
+  });
+
+  async function compare(found: FixtureCase, fusesQkv: boolean): Promise<void> {
     const meta = found.meta as unknown as QuantizedCase;
     const { config, table } = await openFixtureTable(`models/${meta.model}`, meta.model === "t5" ? "model" : "diffusion_pytorch_model");
     const inputs = readFixture(`models/${meta.model}/io`).find(({ name }) => name === meta.case) as FixtureCase;
     const call = CALLS[meta.model](config, inputs, found.dtype);
     const quantized = await quantizeTable(table, call.model(Weights.of(table)), found.dtype, meta);
-    const [output] = Object.values(await runModel(call.model(Weights.of(quantized)), call.inputs)) as [Float32Array];
+    const [output] = Object.values(await runModel(call.model(Weights.of({ ...quantized, fusesQkv })), call.inputs)) as [Float32Array];
     expectClose(output, found.outputs.output?.values as Float32Array, TOLERANCES.modelRelativeRms, "output");
-  });
+  }
 });
 
 /** The table with the weight of every layer replaced by its quantized tensors, in memory. */

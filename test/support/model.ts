@@ -18,7 +18,9 @@ export async function openFixtureModel(path: string, baseName: "model" | "diffus
 }
 
 /** A fixture checkpoint: its config as read, and the table of its tensors. */
-export async function openFixtureTable(path: string, baseName: "model" | "diffusion_pytorch_model",
+export async function openFixtureTable(
+  path: string,
+  baseName: "model" | "diffusion_pytorch_model",
 ): Promise<{ config: Record<string, unknown>; table: WeightTable }> {
   const config = JSON.parse(readFileSync(fixturePath(`${path}/config.json`), "utf8")) as Record<string, unknown>;
   if (existsSync(fixturePath(`${path}/weights.json`))) return { config, table: drawWeights(path) };

@@ -13,7 +13,7 @@ import { adaptiveVectors, layerNorm, modulate } from "../../nn/norm.ts";
 import type { SD3Config } from "./config.ts";
 
 /** Of every norm of this model. */
-export const EPSILON = 1e-6;
+const EPSILON = 1e-6;
 
 /** The two sequences that pass through the blocks. */
 export interface Streams {

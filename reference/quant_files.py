@@ -17,11 +17,13 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import sd3
 import torch
-from diffusers import PixArtSigmaPipeline, PixArtTransformer2DModel, QuantoConfig
+from diffusers import PixArtSigmaPipeline, PixArtTransformer2DModel, QuantoConfig, SD3Transformer2DModel
 from fixtures import DTYPES, FIXTURES, ROOT, be_quiet, generator, versions, write_json
 from optimum.quanto import QuantizedPixArtTransformer2DModel, requantize
 from optimum.quanto import __version__ as quanto_version
+from optimum.quanto.models.diffusers_models import QuantizedDiffusersModel
 from optimum.quanto.models.transformers_models import QuantizedTransformersModel
 from safetensors.torch import load_file
 from transformers import AutoConfig, T5EncoderModel
@@ -30,25 +32,42 @@ OUT = FIXTURES / "quant-files"
 HALFTONE = shlex.split(os.environ.get("HALFTONE", "node dist/cli/main.js"))
 QTYPES = ["qint8", "qint4", "qint2", "qfloat8_e4m3fn", "qfloat8_e4m3fnuz", "qfloat8_e5m2"]
 DIFFUSERS = {"int8": "qint8", "int4": "qint4", "int2": "qint2", "float8": "qfloat8_e4m3fn"}
-WEIGHTS = {"pixart-sigma": "diffusion_pytorch_model.safetensors", "t5": "model.safetensors", "pixart-tiny": "diffusion_pytorch_model.safetensors"}
-MODELS = {"pixart-sigma": "models/pixart-sigma", "t5": "models/t5", "pixart-tiny": "pipelines/tiny/transformer"}
+MODELS = {"pixart-sigma": "models/pixart-sigma", "t5": "models/t5", "pixart-tiny": "pipelines/tiny/transformer", "sd35-medium": "models/sd35-medium"}
 SEED = 3
 
 
+class QuantizedSD3Transformer2DModel(QuantizedDiffusersModel):
+    """Quanto has a class for PixArt alone; one for another of diffusers' classes takes these two lines."""
+
+    base_class = SD3Transformer2DModel
+
+
 def cases():
-    for model in ("pixart-sigma", "t5"):
+    for model in ("pixart-sigma", "t5", "sd35-medium"):
         for dtype in DTYPES:
             for qtype in QTYPES:
                 yield {"model": model, "layout": "quanto", "dtype": dtype, "qtype": qtype, "exclude": []}
     yield {"model": "pixart-sigma", "layout": "quanto", "dtype": "float16", "qtype": "qint8", "exclude": ["proj_out"]}
     yield {"model": "pixart-sigma", "layout": "quanto", "dtype": "float32", "qtype": "qint4", "exclude": ["*attn1*", "pos_embed.proj"]}
     yield {"model": "t5", "layout": "quanto", "dtype": "float16", "qtype": "qint8", "exclude": ["*.wo"]}
-    for dtype in DTYPES:
-        for qtype in DIFFUSERS.values():
-            yield {"model": "pixart-sigma", "layout": "diffusers", "dtype": dtype, "qtype": qtype, "exclude": []}
+    for model in ("pixart-sigma", "sd35-medium"):
+        for dtype in DTYPES:
+            for qtype in DIFFUSERS.values():
+                yield {"model": model, "layout": "diffusers", "dtype": dtype, "qtype": qtype, "exclude": []}
     yield {"model": "pixart-sigma", "layout": "diffusers", "dtype": "float16", "qtype": "qint8", "exclude": ["proj_out", "*.to_q"]}
     yield {"model": "pixart-tiny", "layout": "quanto", "dtype": "float16", "qtype": "qint4", "exclude": []}
     yield {"model": "pixart-tiny", "layout": "diffusers", "dtype": "float16", "qtype": "qint8", "exclude": ["proj_out"]}
+
+
+def classes(case):
+    """Returns diffusers' class of a model, and Quanto's for it."""
+    if case["model"] == "sd35-medium":
+        return SD3Transformer2DModel, QuantizedSD3Transformer2DModel
+    return PixArtTransformer2DModel, QuantizedPixArtTransformer2DModel
+
+
+def weights_file(case):
+    return "model.safetensors" if case["model"] == "t5" else "diffusion_pytorch_model.safetensors"
 
 
 def save_by_python(case, folder):
@@ -58,15 +77,16 @@ def save_by_python(case, folder):
         word = next(word for word, qtype in DIFFUSERS.items() if qtype == case["qtype"])
         left = [pattern.rsplit(".", 1)[-1] for pattern in case["exclude"]]
         config = QuantoConfig(weights_dtype=word, modules_to_not_convert=left or None)
-        PixArtTransformer2DModel.from_pretrained(source, torch_dtype=dtype, quantization_config=config).save_pretrained(folder)
+        classes(case)[0].from_pretrained(source, torch_dtype=dtype, quantization_config=config).save_pretrained(folder)
         return
     exclude = case["exclude"] or None
     if case["model"] == "t5":
         model = T5EncoderModel.from_pretrained(source, dtype=dtype)
         QuantizedTransformersModel.quantize(model, weights=case["qtype"], exclude=exclude).save_pretrained(folder)
     else:
-        model = PixArtTransformer2DModel.from_pretrained(source, torch_dtype=dtype)
-        QuantizedPixArtTransformer2DModel.quantize(model, weights=case["qtype"], exclude=exclude).save_pretrained(folder)
+        plain, quantized = classes(case)
+        model = plain.from_pretrained(source, torch_dtype=dtype)
+        quantized.quantize(model, weights=case["qtype"], exclude=exclude).save_pretrained(folder)
     (folder / "README.md").unlink()
 
 
@@ -78,14 +98,17 @@ def save_by_halftone(case, folder):
 
 
 def load(case, folder):
-    """Loads a folder with the class that is made for it."""
+    """Loads a folder with the class that is made for it, or, where users will find none, with requantize."""
+    dtype = DTYPES[case["dtype"]]
     if case["layout"] == "diffusers":
-        return PixArtTransformer2DModel.from_pretrained(folder, torch_dtype=DTYPES[case["dtype"]])
-    if case["model"] != "t5":
+        return classes(case)[0].from_pretrained(folder, torch_dtype=dtype)
+    if case["model"].startswith("pixart"):
         return QuantizedPixArtTransformer2DModel.from_pretrained(folder)
-    config = AutoConfig.from_pretrained(folder)
-    model = T5EncoderModel._from_config(config, dtype=DTYPES[case["dtype"]])
-    requantize(model, load_file(folder / "model.safetensors"), json.loads((folder / "quanto_qmap.json").read_text()))
+    if case["model"] == "t5":
+        model = T5EncoderModel._from_config(AutoConfig.from_pretrained(folder), dtype=dtype)
+    else:
+        model = SD3Transformer2DModel.from_config(SD3Transformer2DModel.load_config(folder)).to(dtype)
+    requantize(model, load_file(folder / weights_file(case)), json.loads((folder / "quanto_qmap.json").read_text()))
     return model.eval()
 
 
@@ -96,6 +119,8 @@ def call(case, model):
         return model(input_ids=ids).last_hidden_state
     config = model.config
     dtype = DTYPES[case["dtype"]]
+    if case["model"] == "sd35-medium":
+        return sd3.call_with(sd3.inputs_of(config, SEED, 2, 6, 8, 5))(model, lambda value: value.to(dtype))
     inner = model._wrapped.to(dtype) if isinstance(model, QuantizedPixArtTransformer2DModel) else model
     side = config.sample_size
     hidden = torch.randn((2, config.in_channels, side, side), generator=generator(SEED)).to(dtype)
@@ -171,7 +196,7 @@ def main():
             python, halftone = Path(work) / f"python-{i}", Path(work) / f"halftone-{i}"
             save_by_python(case, python)
             save_by_halftone(case, halftone)
-            name = WEIGHTS[case["model"]]
+            name = weights_file(case)
             weights = (python / name).read_bytes()
             qmap = python / "quanto_qmap.json"
             kept = {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights), "config": config_of(python)}

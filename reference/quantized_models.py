@@ -9,10 +9,12 @@ usage: python reference/quantized_models.py
 """
 
 import json
+import tempfile
 
 import pipelines
+import sd3
 import torch
-from diffusers import PixArtTransformer2DModel
+from diffusers import PixArtTransformer2DModel, SD3Transformer2DModel
 from fixtures import DTYPES, FIXTURES, be_quiet, versions, write_fixture
 from optimum.quanto import freeze, qfloat8_e4m3fn, qfloat8_e4m3fnuz, qfloat8_e5m2, qint2, qint4, qint8, quantize
 from optimum.quanto.tensor.grouped import ungroup
@@ -42,9 +44,16 @@ def pixart(model, inputs):
     ).sample
 
 
+def sd3_transformer(model, inputs):
+    """Returns the predicted flow."""
+    return sd3.call_with(inputs)(model)
+
+
 MODELS = {
     "t5": (T5EncoderModel, "short", t5, {}),
     "pixart-sigma": (PixArtTransformer2DModel, "non-square", pixart, {"exclude": "proj_out"}),
+    "sd35-medium": (SD3Transformer2DModel, "non-square", sd3_transformer, {}),
+    sd3.WIDE: (SD3Transformer2DModel, "float32", sd3_transformer, {}),
 }
 
 
@@ -131,10 +140,13 @@ def main():
     folder = FIXTURES / "quantized"
     folder.mkdir(parents=True, exist_ok=True)
     cases, tensors = [], {}
+    drawn = tempfile.TemporaryDirectory()
+    sd3.save_wide(drawn.name)
     for name, (cls, case, call, other) in MODELS.items():
-        source = FIXTURES / "models" / name
+        fixture = FIXTURES / "models" / name
+        source = drawn.name if name == sd3.WIDE else fixture
         prefix = f"{case}.inputs."
-        inputs = {key.removeprefix(prefix): value for key, value in load_file(source / "io.safetensors").items() if key.startswith(prefix)}
+        inputs = {key.removeprefix(prefix): value for key, value in load_file(fixture / "io.safetensors").items() if key.startswith(prefix)}
         for dtype in DTYPES:
             for qtype in QTYPES:
                 for options in ({}, other) if other and qtype in ("qint4", "qint2") else ({},):

@@ -105,10 +105,13 @@ export function shiftRight(g: Graph, x: Value, bits: number): Value {
   return g.node("BitShift", [x, g.byte(bits)], x.shape, { dtype: x.dtype, attributes: { direction: "RIGHT" } });
 }
 
-/** The first `count` entries along axis 0. */
-export function firstRows(g: Graph, x: Value, count: number): Value {
-  if (x.shape[0] === count) return x;
-  return g.node("Slice", [x, g.integers([0]), g.integers([count])], [count, ...x.shape.slice(1)], { dtype: x.dtype });
+/** The entries from `start` to before `end` along an axis. */
+export function slice(g: Graph, x: Value, axis: number, start: number, end: number): Value {
+  const dim = x.shape[axis] as number;
+  expect(start >= 0 && start < end && end <= dim, `Slice of [${x.shape}] from ${start} to ${end} along axis ${axis}`);
+  if (end - start === dim) return x;
+  const shape = x.shape.map((size, i) => (i === axis ? end - start : size));
+  return g.node("Slice", [x, g.integers([start]), g.integers([end]), g.integers([axis])], shape, { dtype: x.dtype });
 }
 
 /** x * sigmoid(x), in one operator. */

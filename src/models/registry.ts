@@ -10,6 +10,8 @@ import { AutoencoderKLConfigSchema, vaeScaleFactor } from "./autoencoder-kl/conf
 import { autoencoderKLDecoder, autoencoderKLEncoder } from "./autoencoder-kl/model.ts";
 import { PixArtConfigSchema } from "./pixart/config.ts";
 import { pixArtTransformer } from "./pixart/model.ts";
+import { SD3ConfigSchema } from "./sd3/config.ts";
+import { sd3Transformer } from "./sd3/model.ts";
 import { T5ConfigSchema } from "./t5/config.ts";
 import { t5Encoder } from "./t5/model.ts";
 
@@ -48,6 +50,14 @@ export const MODEL_CLASSES: Readonly<Record<string, ModelClass>> = {
       return [
         pixArtTransformer(weights, parsed, dtype, { batch: 1, latentHeight: side, latentWidth: side, captionTokens: 1, timesteps: 1 }),
       ];
+    },
+  },
+  SD3Transformer2DModel: {
+    library: "diffusers",
+    probe: (weights, config, dtype, where) => {
+      const parsed = modelConfig(SD3ConfigSchema, config, weights.component, where);
+      const side = parsed.patch_size;
+      return [sd3Transformer(weights, parsed, dtype, { batch: 1, latentHeight: side, latentWidth: side, textTokens: 1, timesteps: 1 })];
     },
   },
   AutoencoderKL: {

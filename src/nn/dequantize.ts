@@ -17,11 +17,11 @@ import {
   cast,
   concat,
   dequantizeLinear,
-  firstRows,
   gatherElements,
   multiply,
   reshape,
   shiftRight,
+  slice,
   subtract,
   waitFor,
   zeroUnless,
@@ -100,7 +100,7 @@ function unpacked(g: Graph, data: Value, { qtype: { bits }, groups }: WeightLayo
     // The highest part has nothing above it to mask.
     return part === 8 / bits - 1 ? shifted : bitwiseAnd(g, shifted, mask);
   });
-  return firstRows(g, concat(g, parts, 0), groups);
+  return slice(g, concat(g, parts, 0), 0, 0, groups);
 }
 
 function joinStored(g: Graph, stored: readonly StoredTensor[]): Value {

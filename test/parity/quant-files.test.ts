@@ -33,6 +33,7 @@ const { cases, pipeline } = readFixtureJson<{ cases: Case[]; pipeline: object }>
 const SOURCES: Readonly<Record<string, [folder: string, file: string]>> = {
   "pixart-sigma": ["models/pixart-sigma", "diffusion_pytorch_model.safetensors"],
   "pixart-tiny": ["pipelines/tiny/transformer", "diffusion_pytorch_model.safetensors"],
+  "sd35-medium": ["models/sd35-medium", "diffusion_pytorch_model.safetensors"],
   t5: ["models/t5", "model.safetensors"],
 };
 const work = mkdtempSync(join(tmpdir(), "halftone-quant-files-"));

@@ -15,10 +15,11 @@ import { floatTensor, type Tensor } from "../../src/tensor/tensor.ts";
 import { expectClose } from "../support/compare.ts";
 import { type FixtureCase, type FixtureTensor, readFixture } from "../support/fixture.ts";
 import { openFixtureTable, runModel } from "../support/model.ts";
+import { sd3Call } from "../support/sd3.ts";
 import { TOLERANCES } from "../support/tolerances.ts";
 
 interface QuantizedCase {
-  model: "t5" | "pixart-sigma";
+  model: keyof typeof CALLS;
   case: string;
   qtype: string;
   exclude?: string;
@@ -29,16 +30,27 @@ interface Call {
   inputs: Record<string, Tensor>;
 }
 
+const CALLS = { t5: t5Call, "pixart-sigma": pixArtCall, "sd35-medium": sd3Call, "sd3-wide": sd3Call } as const;
+
 describe("a quantized model calculates what Quanto's does", () => {
-  it.each(readFixture("quantized/io"))("$name", async (found) => {
+  const cases = readFixture("quantized/io");
+  it.each(cases)("$name", async (found) => {
+    await compare(found, false);
+  });
+
+  it.each(cases.filter(({ name }) => name.startsWith("sd3-wide-float32-")))("$name, projections fused", async (found) => {
+    await compare(found, true);
+  });
+
+  async function compare(found: FixtureCase, fusesQkv: boolean): Promise<void> {
     const meta = found.meta as unknown as QuantizedCase;
     const { config, table } = await openFixtureTable(`models/${meta.model}`, meta.model === "t5" ? "model" : "diffusion_pytorch_model");
     const inputs = readFixture(`models/${meta.model}/io`).find(({ name }) => name === meta.case) as FixtureCase;
-    const call = meta.model === "t5" ? t5Call(config, inputs, found.dtype) : pixArtCall(config, inputs, found.dtype);
+    const call = CALLS[meta.model](config, inputs, found.dtype);
     const quantized = await quantizeTable(table, call.model(Weights.of(table)), found.dtype, meta);
-    const [output] = Object.values(await runModel(call.model(Weights.of(quantized)), call.inputs)) as [Float32Array];
+    const [output] = Object.values(await runModel(call.model(Weights.of({ ...quantized, fusesQkv })), call.inputs)) as [Float32Array];
     expectClose(output, found.outputs.output?.values as Float32Array, TOLERANCES.modelRelativeRms, "output");
-  });
+  }
 });
 
 /** The table with the weight of every layer replaced by its quantized tensors, in memory. */

@@ -24,19 +24,20 @@ from optimum.quanto import QuantizedPixArtTransformer2DModel, requantize
 from optimum.quanto import __version__ as quanto_version
 from optimum.quanto.models.transformers_models import QuantizedTransformersModel
 from safetensors.torch import load_file
-from transformers import AutoConfig, T5EncoderModel
+from transformers import AutoConfig, CLIPTextModelWithProjection, T5EncoderModel
 
 OUT = FIXTURES / "quant-files"
 HALFTONE = shlex.split(os.environ.get("HALFTONE", "node dist/cli/main.js"))
 QTYPES = ["qint8", "qint4", "qint2", "qfloat8_e4m3fn", "qfloat8_e4m3fnuz", "qfloat8_e5m2"]
 DIFFUSERS = {"int8": "qint8", "int4": "qint4", "int2": "qint2", "float8": "qfloat8_e4m3fn"}
-WEIGHTS = {"pixart-sigma": "diffusion_pytorch_model.safetensors", "t5": "model.safetensors", "pixart-tiny": "diffusion_pytorch_model.safetensors"}
-MODELS = {"pixart-sigma": "models/pixart-sigma", "t5": "models/t5", "pixart-tiny": "pipelines/tiny/transformer"}
+WEIGHTS = {"pixart-sigma": "diffusion_pytorch_model.safetensors", "t5": "model.safetensors", "clip": "model.safetensors", "pixart-tiny": "diffusion_pytorch_model.safetensors"}
+MODELS = {"pixart-sigma": "models/pixart-sigma", "t5": "models/t5", "clip": "models/clip", "pixart-tiny": "pipelines/tiny/transformer"}
+ENCODERS = {"t5": T5EncoderModel, "clip": CLIPTextModelWithProjection}
 SEED = 3
 
 
 def cases():
-    for model in ("pixart-sigma", "t5"):
+    for model in ("pixart-sigma", *ENCODERS):
         for dtype in DTYPES:
             for qtype in QTYPES:
                 yield {"model": model, "layout": "quanto", "dtype": dtype, "qtype": qtype, "exclude": []}
@@ -61,8 +62,8 @@ def save_by_python(case, folder):
         PixArtTransformer2DModel.from_pretrained(source, torch_dtype=dtype, quantization_config=config).save_pretrained(folder)
         return
     exclude = case["exclude"] or None
-    if case["model"] == "t5":
-        model = T5EncoderModel.from_pretrained(source, dtype=dtype)
+    if case["model"] in ENCODERS:
+        model = ENCODERS[case["model"]].from_pretrained(source, dtype=dtype)
         QuantizedTransformersModel.quantize(model, weights=case["qtype"], exclude=exclude).save_pretrained(folder)
     else:
         model = PixArtTransformer2DModel.from_pretrained(source, torch_dtype=dtype)
@@ -81,19 +82,19 @@ def load(case, folder):
     """Loads a folder with the class that is made for it."""
     if case["layout"] == "diffusers":
         return PixArtTransformer2DModel.from_pretrained(folder, torch_dtype=DTYPES[case["dtype"]])
-    if case["model"] != "t5":
+    if case["model"] not in ENCODERS:
         return QuantizedPixArtTransformer2DModel.from_pretrained(folder)
     config = AutoConfig.from_pretrained(folder)
-    model = T5EncoderModel._from_config(config, dtype=DTYPES[case["dtype"]])
+    model = ENCODERS[case["model"]]._from_config(config, dtype=DTYPES[case["dtype"]])
     requantize(model, load_file(folder / "model.safetensors"), json.loads((folder / "quanto_qmap.json").read_text()))
     return model.eval()
 
 
 def call(case, model):
     """Runs a model on drawn inputs; what QuantizedPixArtTransformer2DModel leaves in float32 takes the dtype of the weights first."""
-    if case["model"] == "t5":
+    if case["model"] in ENCODERS:
         ids = torch.randint(0, model.config.vocab_size, (2, 9), generator=generator(SEED))
-        return model(input_ids=ids).last_hidden_state
+        return model(input_ids=ids)[0]
     config = model.config
     dtype = DTYPES[case["dtype"]]
     inner = model._wrapped.to(dtype) if isinstance(model, QuantizedPixArtTransformer2DModel) else model

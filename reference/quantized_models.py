@@ -20,7 +20,7 @@ from optimum.quanto.tensor.weights.qbits import WeightQBitsTensor
 from optimum.quanto.tensor.weights.qbytes import WeightQBytesTensor
 from optimum.quanto.tensor.weights.tinygemm import TinyGemmWeightQBitsTensor
 from safetensors.torch import load_file, save_file
-from transformers import T5EncoderModel
+from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
 QTYPES = {"qint8": qint8, "qint4": qint4, "qint2": qint2, "qfloat8_e4m3fn": qfloat8_e4m3fn, "qfloat8_e4m3fnuz": qfloat8_e4m3fnuz,
           "qfloat8_e5m2": qfloat8_e5m2}
@@ -29,6 +29,11 @@ QTYPES = {"qint8": qint8, "qint4": qint4, "qint2": qint2, "qfloat8_e4m3fn": qflo
 def t5(model, inputs):
     """Returns the last hidden state of the fixture's padded batch."""
     return model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).last_hidden_state
+
+
+def clip(model, inputs):
+    """Returns the projected vectors of the fixture's texts."""
+    return model(input_ids=inputs["input_ids"]).text_embeds
 
 
 def pixart(model, inputs):
@@ -44,6 +49,7 @@ def pixart(model, inputs):
 
 MODELS = {
     "t5": (T5EncoderModel, "short", t5, {}),
+    "clip": (CLIPTextModelWithProjection, "short", clip, {}),
     "pixart-sigma": (PixArtTransformer2DModel, "non-square", pixart, {"exclude": "proj_out"}),
 }
 

@@ -34,6 +34,7 @@ const SOURCES: Readonly<Record<string, [folder: string, file: string]>> = {
   "pixart-sigma": ["models/pixart-sigma", "diffusion_pytorch_model.safetensors"],
   "pixart-tiny": ["pipelines/tiny/transformer", "diffusion_pytorch_model.safetensors"],
   t5: ["models/t5", "model.safetensors"],
+  clip: ["models/clip", "model.safetensors"],
 };
 const work = mkdtempSync(join(tmpdir(), "halftone-quant-files-"));
 afterAll(() => rmSync(work, { recursive: true }));

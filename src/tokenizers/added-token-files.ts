@@ -1,52 +1,39 @@
 /**
- * Which added tokens a T5 tokenizer has and in which order they get ids: a merge of up to four JSON files that grew over the years.
+ * Which added tokens a tokenizer has and in which order they get ids: a merge of up to four JSON files that grew over the years.
  *
- * Order: `added_tokens_decoder` by id; then the named tokens (eos, unk, pad…); then the extra special tokens, which are those of the config
- * or, without any there, the symbols of spiece.model and the sentinels "<extra_id_N>". A token whose text is a piece takes that piece's id,
- * so sentinels usually run downwards from "<extra_id_99>", as the pieces made for them do.
- * Source: transformers tokenization_utils_base.py (_from_pretrained, __init__), tokenization_utils_tokenizers.py (__init__),
- * models/t5/tokenization_t5.py, all @5.23.0.
+ * Order: `added_tokens_decoder` by id; then the named tokens (bos, eos, unk, pad…); then the extra special tokens, which are those of the
+ * config or, without any there, what the class makes of the older list. A token whose text is a piece takes that piece's id.
+ * Source: transformers tokenization_utils_base.py (_from_pretrained, __init__), tokenization_utils_tokenizers.py (__init__), @5.23.0.
  */
-import { CheckpointError, UnsupportedError } from "../errors.ts";
+import { UnsupportedError } from "../errors.ts";
 import type { AddedToken } from "./added-tokens.ts";
-import { type SpecialTokensMap, type T5Config, TOKEN_NAMES, type TokenEntry, type TokenizerJson } from "./t5-schema.ts";
+import { type SpecialTokensMap, TOKEN_NAMES, type TokenEntry, type TokenizerConfig, type TokenizerJsonFiles } from "./tokenizer-config.ts";
 
-type TokenName = (typeof TOKEN_NAMES)[number];
+/** Name of a token that transformers knows by its use. */
+export type TokenName = (typeof TOKEN_NAMES)[number];
 
-/** The files that decide a T5 tokenizer's added tokens; what a folder lacks is undefined. */
-export interface AddedTokenFiles {
-  readonly config: T5Config;
-  readonly specialTokensMap: SpecialTokensMap | undefined;
-  readonly addedTokens: Readonly<Record<string, number>> | undefined;
-  readonly tokenizerJson: TokenizerJson | undefined;
-  /** Symbols of spiece.model, when the pieces come from there. */
-  readonly symbols: readonly { readonly content: string; readonly isControl: boolean }[] | undefined;
+/** What a class says of its added tokens. */
+export interface ClassTokens {
+  /** Texts of its named tokens, unless a file has others. */
+  readonly named: readonly (readonly [TokenName, string])[];
+  /** Its extra special tokens where no file has `extra_special_tokens`; `listed` are the files' `additional_special_tokens`. */
+  additional(listed: readonly TokenEntry[]): readonly TokenEntry[];
 }
 
-/** Added tokens in the order in which they get ids, and the texts of the two that every T5 tokenizer needs. */
+/** Added tokens in the order in which they get ids, and the texts of the named ones. */
 export interface MergedTokens {
   readonly tokens: readonly AddedToken[];
-  readonly eosToken: string;
-  readonly padToken: string;
-}
-
-/** Returns the sentinels "<extra_id_0>", "<extra_id_1>"… */
-export function sentinels(count: number): string[] {
-  return Array.from({ length: count }, (_, index) => `<extra_id_${index}>`);
+  readonly textOf: (name: TokenName) => string;
 }
 
 /**
  * Merges the files as transformers does.
  *
- * Errors: UnsupportedError for named extra tokens; CheckpointError when extra_ids contradicts the listed sentinels.
+ * Errors: UnsupportedError for named extra tokens.
  */
-export function mergeAddedTokens(files: AddedTokenFiles, where: string): MergedTokens {
+export function mergeAddedTokens(files: TokenizerJsonFiles, ofClass: ClassTokens, where: string): MergedTokens {
   const { config } = files;
-  const named = new Map<TokenName, TokenEntry>([
-    ["eos_token", "</s>"],
-    ["unk_token", "<unk>"],
-    ["pad_token", "<pad>"],
-  ]);
+  const named = new Map<TokenName, TokenEntry>(ofClass.named);
   const lists = new SpecialLists(config, where);
   setNamed(named, config, false);
   const isLegacy = config.added_tokens_decoder === undefined;
@@ -55,7 +42,6 @@ export function mergeAddedTokens(files: AddedTokenFiles, where: string): MergedT
     lists.merge(files.specialTokensMap);
   }
   const decoder = isLegacy ? legacyDecoder(files, named, lists.extra) : configDecoder(config);
-  const extra = lists.finish(files.symbols, config.extra_ids);
 
   const tokens = new Map([...decoder].sort(([a], [b]) => a - b).map(([, token]) => [token.content, token]));
   for (const name of TOKEN_NAMES) {
@@ -64,12 +50,13 @@ export function mergeAddedTokens(files: AddedTokenFiles, where: string): MergedT
     const token = tokens.get(textOf(entry)) ?? toToken(entry);
     tokens.set(token.content, { ...token, special: true });
   }
-  for (const entry of extra) if (!tokens.has(textOf(entry))) tokens.set(textOf(entry), toToken(entry));
-  return {
-    tokens: [...tokens.values()],
-    eosToken: textOf(named.get("eos_token") as TokenEntry),
-    padToken: textOf(named.get("pad_token") as TokenEntry),
-  };
+  for (const entry of lists.finish(ofClass)) if (!tokens.has(textOf(entry))) tokens.set(textOf(entry), toToken(entry));
+  return { tokens: [...tokens.values()], textOf: (name) => textOf(named.get(name) as TokenEntry) };
+}
+
+/** The text of a token. */
+export function textOf(entry: TokenEntry): string {
+  return typeof entry === "string" ? entry : entry.content;
 }
 
 /** The two lists of extra special tokens, the older one of which the newer one replaces. */
@@ -79,7 +66,7 @@ class SpecialLists {
   #additional: readonly TokenEntry[] | null | undefined;
   readonly #where: string;
 
-  constructor(config: T5Config, where: string) {
+  constructor(config: TokenizerConfig, where: string) {
     this.#where = where;
     this.extra = this.#listOf(config.extra_special_tokens);
     this.#additional = config.additional_special_tokens;
@@ -97,20 +84,12 @@ class SpecialLists {
   }
 
   /** Returns the extra special tokens. */
-  finish(symbols: AddedTokenFiles["symbols"], extraIds: number): readonly TokenEntry[] {
-    const additional =
-      symbols?.map(({ content, isControl }) => ({ content, special: isControl, normalized: false })) ?? this.#additional ?? [];
-    const listed = additional.filter((entry) => textOf(entry).includes("<extra_id_")).length;
-    if (listed > 0 && extraIds > 0 && listed !== extraIds) {
-      throw new CheckpointError(`the tokenizer's extra_ids must be the number of listed <extra_id_N> tokens, ${listed}, got ${extraIds}`, {
-        where: this.#where,
-      });
-    }
-    const older = listed > 0 ? additional : [...additional, ...sentinels(extraIds)];
+  finish(ofClass: ClassTokens): readonly TokenEntry[] {
+    const older = ofClass.additional(this.#additional ?? []);
     return this.extra === undefined ? older : (this.extra ?? []);
   }
 
-  #listOf(value: T5Config["extra_special_tokens"]): readonly TokenEntry[] | null | undefined {
+  #listOf(value: TokenizerConfig["extra_special_tokens"]): readonly TokenEntry[] | null | undefined {
     if (value === undefined || value === null || Array.isArray(value)) return value;
     throw new UnsupportedError(`the tokenizer's extra_special_tokens are named (${Object.keys(value)[0]}), which halftone does not read`, {
       where: this.#where,
@@ -126,13 +105,13 @@ function setNamed(named: Map<TokenName, TokenEntry>, source: SpecialTokensMap, o
   }
 }
 
-function configDecoder(config: T5Config): Map<number, AddedToken> {
+function configDecoder(config: TokenizerConfig): Map<number, AddedToken> {
   return new Map(Object.entries(config.added_tokens_decoder ?? {}).map(([id, entry]) => [Number(id), toToken(entry)]));
 }
 
 /** added_tokens.json and, over it, the added tokens of tokenizer.json. */
 function legacyDecoder(
-  files: AddedTokenFiles,
+  files: TokenizerJsonFiles,
   named: ReadonlyMap<TokenName, TokenEntry>,
   extra: readonly TokenEntry[] | null | undefined,
 ): Map<number, AddedToken> {
@@ -143,10 +122,6 @@ function legacyDecoder(
   }
   for (const entry of files.tokenizerJson?.added_tokens ?? []) decoder.set(entry.id, toToken(entry));
   return decoder;
-}
-
-function textOf(entry: TokenEntry): string {
-  return typeof entry === "string" ? entry : entry.content;
 }
 
 function toToken(entry: TokenEntry): AddedToken {

@@ -26,13 +26,20 @@ from optimum.quanto import __version__ as quanto_version
 from optimum.quanto.models.diffusers_models import QuantizedDiffusersModel
 from optimum.quanto.models.transformers_models import QuantizedTransformersModel
 from safetensors.torch import load_file
-from transformers import AutoConfig, T5EncoderModel
+from transformers import AutoConfig, CLIPTextModelWithProjection, T5EncoderModel
 
 OUT = FIXTURES / "quant-files"
 HALFTONE = shlex.split(os.environ.get("HALFTONE", "node dist/cli/main.js"))
 QTYPES = ["qint8", "qint4", "qint2", "qfloat8_e4m3fn", "qfloat8_e4m3fnuz", "qfloat8_e5m2"]
 DIFFUSERS = {"int8": "qint8", "int4": "qint4", "int2": "qint2", "float8": "qfloat8_e4m3fn"}
-MODELS = {"pixart-sigma": "models/pixart-sigma", "t5": "models/t5", "pixart-tiny": "pipelines/tiny/transformer", "sd35-medium": "models/sd35-medium"}
+ENCODERS = {"t5": T5EncoderModel, "clip": CLIPTextModelWithProjection}
+MODELS = {
+    "pixart-sigma": "models/pixart-sigma",
+    "t5": "models/t5",
+    "clip": "models/clip",
+    "sd35-medium": "models/sd35-medium",
+    "pixart-tiny": "pipelines/tiny/transformer",
+}
 SEED = 3
 
 
@@ -43,7 +50,7 @@ class QuantizedSD3Transformer2DModel(QuantizedDiffusersModel):
 
 
 def cases():
-    for model in ("pixart-sigma", "t5", "sd35-medium"):
+    for model in ("pixart-sigma", *ENCODERS, "sd35-medium"):
         for dtype in DTYPES:
             for qtype in QTYPES:
                 yield {"model": model, "layout": "quanto", "dtype": dtype, "qtype": qtype, "exclude": []}
@@ -67,7 +74,7 @@ def classes(case):
 
 
 def weights_file(case):
-    return "model.safetensors" if case["model"] == "t5" else "diffusion_pytorch_model.safetensors"
+    return "model.safetensors" if case["model"] in ENCODERS else "diffusion_pytorch_model.safetensors"
 
 
 def save_by_python(case, folder):
@@ -80,8 +87,8 @@ def save_by_python(case, folder):
         classes(case)[0].from_pretrained(source, torch_dtype=dtype, quantization_config=config).save_pretrained(folder)
         return
     exclude = case["exclude"] or None
-    if case["model"] == "t5":
-        model = T5EncoderModel.from_pretrained(source, dtype=dtype)
+    if case["model"] in ENCODERS:
+        model = ENCODERS[case["model"]].from_pretrained(source, dtype=dtype)
         QuantizedTransformersModel.quantize(model, weights=case["qtype"], exclude=exclude).save_pretrained(folder)
     else:
         plain, quantized = classes(case)
@@ -104,8 +111,8 @@ def load(case, folder):
         return classes(case)[0].from_pretrained(folder, torch_dtype=dtype)
     if case["model"].startswith("pixart"):
         return QuantizedPixArtTransformer2DModel.from_pretrained(folder)
-    if case["model"] == "t5":
-        model = T5EncoderModel._from_config(AutoConfig.from_pretrained(folder), dtype=dtype)
+    if case["model"] in ENCODERS:
+        model = ENCODERS[case["model"]]._from_config(AutoConfig.from_pretrained(folder), dtype=dtype)
     else:
         model = SD3Transformer2DModel.from_config(SD3Transformer2DModel.load_config(folder)).to(dtype)
     requantize(model, load_file(folder / weights_file(case)), json.loads((folder / "quanto_qmap.json").read_text()))
@@ -114,9 +121,9 @@ def load(case, folder):
 
 def call(case, model):
     """Runs a model on drawn inputs; what QuantizedPixArtTransformer2DModel leaves in float32 takes the dtype of the weights first."""
-    if case["model"] == "t5":
+    if case["model"] in ENCODERS:
         ids = torch.randint(0, model.config.vocab_size, (2, 9), generator=generator(SEED))
-        return model(input_ids=ids).last_hidden_state
+        return model(input_ids=ids)[0]
     config = model.config
     dtype = DTYPES[case["dtype"]]
     if case["model"] == "sd35-medium":

@@ -22,7 +22,7 @@ from optimum.quanto.tensor.weights.qbits import WeightQBitsTensor
 from optimum.quanto.tensor.weights.qbytes import WeightQBytesTensor
 from optimum.quanto.tensor.weights.tinygemm import TinyGemmWeightQBitsTensor
 from safetensors.torch import load_file, save_file
-from transformers import T5EncoderModel
+from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
 QTYPES = {"qint8": qint8, "qint4": qint4, "qint2": qint2, "qfloat8_e4m3fn": qfloat8_e4m3fn, "qfloat8_e4m3fnuz": qfloat8_e4m3fnuz,
           "qfloat8_e5m2": qfloat8_e5m2}
@@ -31,6 +31,11 @@ QTYPES = {"qint8": qint8, "qint4": qint4, "qint2": qint2, "qfloat8_e4m3fn": qflo
 def t5(model, inputs):
     """Returns the last hidden state of the fixture's padded batch."""
     return model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).last_hidden_state
+
+
+def clip(model, inputs):
+    """Returns the projected vectors of the fixture's texts."""
+    return model(input_ids=inputs["input_ids"]).text_embeds
 
 
 def pixart(model, inputs):
@@ -51,6 +56,7 @@ def sd3_transformer(model, inputs):
 
 MODELS = {
     "t5": (T5EncoderModel, "short", t5, {}),
+    "clip": (CLIPTextModelWithProjection, "short", clip, {}),
     "pixart-sigma": (PixArtTransformer2DModel, "non-square", pixart, {"exclude": "proj_out"}),
     "sd35-medium": (SD3Transformer2DModel, "non-square", sd3_transformer, {}),
     sd3.WIDE: (SD3Transformer2DModel, "float32", sd3_transformer, {}),

@@ -119,6 +119,11 @@ export function silu(g: Graph, x: Value): Value {
   return g.node("QuickGelu", [x], x.shape, { domain: "com.microsoft", attributes: { alpha: { float: 1 } } });
 }
 
+/** x * sigmoid(1.702 x), OpenAI's approximation of GELU. */
+export function quickGelu(g: Graph, x: Value): Value {
+  return g.node("QuickGelu", [x], x.shape, { domain: "com.microsoft", attributes: { alpha: { float: 1.702 } } });
+}
+
 /** GELU, with the tanh approximation or the exact error function. */
 export function gelu(g: Graph, x: Value, approximate: "tanh" | "none"): Value {
   return g.node("Gelu", [x], x.shape, { attributes: { approximate } });

@@ -8,6 +8,8 @@ import type { ModelGraph } from "../graph/segment.ts";
 import type { ComputeDType } from "../tensor/dtype.ts";
 import { AutoencoderKLConfigSchema, vaeScaleFactor } from "./autoencoder-kl/config.ts";
 import { autoencoderKLDecoder, autoencoderKLEncoder } from "./autoencoder-kl/model.ts";
+import { ClipTextConfigSchema } from "./clip/config.ts";
+import { clipTextModel, clipTextModelWithProjection } from "./clip/model.ts";
 import { PixArtConfigSchema } from "./pixart/config.ts";
 import { pixArtTransformer } from "./pixart/model.ts";
 import { SD3ConfigSchema } from "./sd3/config.ts";
@@ -40,6 +42,21 @@ export const MODEL_CLASSES: Readonly<Record<string, ModelClass>> = {
     library: "transformers",
     probe: (weights, config, dtype, where) => [
       t5Encoder(weights, modelConfig(T5ConfigSchema, config, weights.component, where), dtype, { batch: 1, tokens: 1 }),
+    ],
+  },
+  CLIPTextModelWithProjection: {
+    library: "transformers",
+    probe: (weights, config, dtype, where) => [
+      clipTextModelWithProjection(weights, modelConfig(ClipTextConfigSchema, config, weights.component, where), dtype, {
+        batch: 1,
+        tokens: 1,
+      }),
+    ],
+  },
+  CLIPTextModel: {
+    library: "transformers",
+    probe: (weights, config, dtype, where) => [
+      clipTextModel(weights, modelConfig(ClipTextConfigSchema, config, weights.component, where), dtype, { batch: 1, tokens: 1 }),
     ],
   },
   PixArtTransformer2DModel: {

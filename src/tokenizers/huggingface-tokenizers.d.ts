@@ -14,4 +14,20 @@ declare module "@huggingface/tokenizers" {
     /** Returns the pieces of a word, each unknown character on its own. */
     tokenize(word: string): string[];
   }
+
+  /** Byte-pair encoding: merges neighbours in the order of a list. */
+  export class BPE {
+    constructor(config: {
+      type: "BPE";
+      vocab: Readonly<Record<string, number>>;
+      merges: readonly (readonly [string, string])[];
+      unk_token: string;
+      end_of_word_suffix: string;
+    });
+    /** Tokens by id. */
+    readonly vocab: readonly (string | undefined)[];
+    readonly tokens_to_ids: ReadonlyMap<string, number>;
+    /** Returns the tokens of a word, whether the vocabulary has them or not; not to be changed, as they are kept. */
+    bpe(word: string): readonly string[];
+  }
 }

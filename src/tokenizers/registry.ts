@@ -4,18 +4,21 @@
 import * as v from "valibot";
 import type { Folder } from "../checkpoint/byte-source.ts";
 import { CheckpointError, UnsupportedError } from "../errors.ts";
+import { readClipTokenizer } from "./clip-folder.ts";
 import { readT5Tokenizer } from "./t5-folder.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { nameOfFile, readJson, type TokenizerFolder } from "./tokenizer-files.ts";
 
 const READERS: Readonly<Record<string, (place: TokenizerFolder) => Promise<Tokenizer>>> = {
+  CLIPTokenizer: readClipTokenizer,
+  CLIPTokenizerFast: readClipTokenizer,
   T5Tokenizer: readT5Tokenizer,
   T5TokenizerFast: readT5Tokenizer,
 };
 
 /**
  * Reads the tokenizer in a folder of a checkpoint ("tokenizer"; "" is the checkpoint itself), from tokenizer.json if it is there, else from
- * spiece.model. Without a class name the folder's tokenizer_config.json names it.
+ * spiece.model or from vocab.json and merges.txt. Without a class name the folder's tokenizer_config.json names it.
  *
  * Errors: UnsupportedError for a class that halftone lacks; CheckpointError when files are missing, damaged or name no class.
  */
@@ -24,7 +27,7 @@ export async function loadTokenizer(folder: Folder, path: string, className?: st
   const name = className ?? (await classNameOf(place));
   const read = Object.hasOwn(READERS, name) ? READERS[name] : undefined;
   if (read === undefined) {
-    throw new UnsupportedError(`tokenizer class ${JSON.stringify(name)} is not supported, only ${Object.keys(READERS).join(" and ")}`, {
+    throw new UnsupportedError(`tokenizer class ${JSON.stringify(name)} is not supported, only ${Object.keys(READERS).join(", ")}`, {
       where: nameOfFile(place, ""),
     });
   }

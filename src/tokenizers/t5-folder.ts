@@ -6,23 +6,24 @@
  * Source: transformers tokenization_utils_tokenizers.py (convert_to_native_format) and convert_slow_tokenizer.py (T5Converter), @5.23.0.
  */
 import * as v from "valibot";
-import { CheckpointError, UnsupportedError } from "../errors.ts";
+import { CheckpointError } from "../errors.ts";
+import { type ClassTokens, mergeAddedTokens, textOf } from "./added-token-files.ts";
 import { Charsmap } from "./charsmap.ts";
 import { readSentencePiece, type ScoredPiece } from "./sentence-piece.ts";
-import { mergeAddedTokens, sentinels } from "./t5-added-tokens.ts";
-import {
-  addedTokensSchema,
-  configSchema,
-  specialTokensMapSchema,
-  type T5Config,
-  type TokenizerJson,
-  tokenizerJsonSchema,
-  unigramVocabularySchema,
-} from "./t5-schema.ts";
 import { T5Tokenizer, UNKNOWN_ID } from "./t5-tokenizer.ts";
-import { checkValue, nameOfFile, readBytes, readJson, type TokenizerFolder } from "./tokenizer-files.ts";
+import { modelMaxLengthOf, readTokenizerJsonFiles, type TokenizerJson, tokenizerConfigSchema } from "./tokenizer-config.ts";
+import { checkValue, nameOfFile, readBytes, type TokenizerFolder } from "./tokenizer-files.ts";
 
 const HINT = "get the tokenizer's files again";
+
+/** tokenizer_config.json of T5. */
+const configSchema = v.object({
+  ...tokenizerConfigSchema.entries,
+  extra_ids: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(100_000)), 100),
+});
+
+/** The pieces of a unigram model in tokenizer.json. */
+const unigramVocabularySchema = v.array(v.strictTuple([v.string(), v.pipe(v.number(), v.finite())]));
 
 interface Pieces {
   readonly pieces: ScoredPiece[];
@@ -36,10 +37,8 @@ interface Pieces {
  * Errors: CheckpointError when files are missing or damaged; UnsupportedError for settings that halftone does not follow.
  */
 export async function readT5Tokenizer(place: TokenizerFolder): Promise<T5Tokenizer> {
-  const config = (await readJson(place, "tokenizer_config.json", configSchema)) ?? v.parse(configSchema, {});
-  const configName = nameOfFile(place, "tokenizer_config.json");
-  refuseLeftSides(config, configName);
-  const tokenizerJson = await readJson(place, "tokenizer.json", tokenizerJsonSchema);
+  const files = await readTokenizerJsonFiles(place, configSchema);
+  const { config, tokenizerJson } = files;
   const { pieces, charsmap, symbols } =
     tokenizerJson === undefined ? await piecesOfModel(place, config.extra_ids) : piecesOfJson(tokenizerJson, place);
   if (pieces.length <= UNKNOWN_ID) {
@@ -48,19 +47,52 @@ export async function readT5Tokenizer(place: TokenizerFolder): Promise<T5Tokeniz
       hint: HINT,
     });
   }
-  const specialTokensMap = await readJson(place, "special_tokens_map.json", specialTokensMapSchema);
-  const addedTokens = await readJson(place, "added_tokens.json", addedTokensSchema);
-  const merged = mergeAddedTokens({ config, specialTokensMap, addedTokens, tokenizerJson, symbols }, configName);
+  const configName = nameOfFile(place, "tokenizer_config.json");
+  const merged = mergeAddedTokens(files, tokensOfT5(config.extra_ids, symbols, configName), configName);
   return new T5Tokenizer({
     pieces,
     charsmap,
     addedTokens: merged.tokens,
-    eosToken: merged.eosToken,
-    padToken: merged.padToken,
-    modelMaxLength: limitOf(config),
+    eosToken: merged.textOf("eos_token"),
+    padToken: merged.textOf("pad_token"),
+    modelMaxLength: modelMaxLengthOf(config),
     splitSpecialTokens: config.split_special_tokens ?? false,
     cleansUpSpaces: config.clean_up_tokenization_spaces ?? false,
   });
+}
+
+/**
+ * T5's tokens: its extra ones are the symbols of spiece.model, or those listed, and the sentinels "<extra_id_N>" unless some are listed. The
+ * pieces made for sentinels run downwards from "<extra_id_99>".
+ *
+ * Errors: CheckpointError when extra_ids contradicts the listed sentinels.
+ * Source: transformers models/t5/tokenization_t5.py@5.23.0.
+ */
+function tokensOfT5(extraIds: number, symbols: Pieces["symbols"], where: string): ClassTokens {
+  return {
+    named: [
+      ["eos_token", "</s>"],
+      ["unk_token", "<unk>"],
+      ["pad_token", "<pad>"],
+    ],
+    additional: (others) => {
+      const additional = symbols?.map(({ content, isControl }) => ({ content, special: isControl, normalized: false })) ?? others;
+      const listed = additional.filter((entry) => textOf(entry).includes("<extra_id_")).length;
+      if (listed > 0 && extraIds > 0 && listed !== extraIds) {
+        throw new CheckpointError(
+          `the tokenizer's extra_ids must be the number of listed <extra_id_N> tokens, ${listed}, got ${extraIds}`,
+          {
+            where,
+          },
+        );
+      }
+      return listed > 0 ? additional : [...additional, ...sentinels(extraIds)];
+    },
+  };
+}
+
+function sentinels(count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `<extra_id_${index}>`);
 }
 
 async function piecesOfModel(place: TokenizerFolder, extraIds: number): Promise<Pieces> {
@@ -97,18 +129,5 @@ function decodeBase64(text: string, where: string): Uint8Array {
     return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   } catch (cause) {
     throw new CheckpointError("the tokenizer's charsmap is damaged: expected base64, got other characters", { where, hint: HINT, cause });
-  }
-}
-
-/** Python writes "no limit" as 1e30. */
-function limitOf(config: T5Config): number {
-  const limit = config.model_max_length ?? config.max_len ?? Number.POSITIVE_INFINITY;
-  return limit > Number.MAX_SAFE_INTEGER ? Number.POSITIVE_INFINITY : limit;
-}
-
-function refuseLeftSides(config: T5Config, where: string): void {
-  for (const key of ["padding_side", "truncation_side"] as const) {
-    const side = config[key] ?? "right";
-    if (side !== "right") throw new UnsupportedError(`the tokenizer's ${key} "${side}" is not supported, only "right"`, { where });
   }
 }

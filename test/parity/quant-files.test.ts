@@ -35,6 +35,7 @@ const SOURCES: Readonly<Record<string, [folder: string, file: string]>> = {
   "pixart-tiny": ["pipelines/tiny/transformer", "diffusion_pytorch_model.safetensors"],
   "sd35-medium": ["models/sd35-medium", "diffusion_pytorch_model.safetensors"],
   t5: ["models/t5", "model.safetensors"],
+  clip: ["models/clip", "model.safetensors"],
 };
 const work = mkdtempSync(join(tmpdir(), "halftone-quant-files-"));
 afterAll(() => rmSync(work, { recursive: true }));

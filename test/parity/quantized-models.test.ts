@@ -4,6 +4,8 @@ import { memorySource } from "../../src/checkpoint/memory-source.ts";
 import { readTensor, type StoredTensor } from "../../src/checkpoint/stored-tensor.ts";
 import { Weights, type WeightTable } from "../../src/checkpoint/weights.ts";
 import { buildGraphs, type ModelGraph } from "../../src/graph/segment.ts";
+import { ClipTextConfigSchema } from "../../src/models/clip/config.ts";
+import { clipTextInputs, clipTextModelWithProjection } from "../../src/models/clip/model.ts";
 import { PixArtConfigSchema } from "../../src/models/pixart/config.ts";
 import { pixArtConstantInputs, pixArtStepInputs, pixArtTransformer } from "../../src/models/pixart/model.ts";
 import { T5ConfigSchema } from "../../src/models/t5/config.ts";
@@ -30,7 +32,15 @@ interface Call {
   inputs: Record<string, Tensor>;
 }
 
-const CALLS = { t5: t5Call, "pixart-sigma": pixArtCall, "sd35-medium": sd3Call, "sd3-wide": sd3Call } as const;
+const DIFFUSERS = "diffusion_pytorch_model";
+
+const CALLS = {
+  t5: { callOf: t5Call, file: "model", output: "hidden" },
+  clip: { callOf: clipCall, file: "model", output: "text_embeds" },
+  "pixart-sigma": { callOf: pixArtCall, file: DIFFUSERS, output: "sample" },
+  "sd35-medium": { callOf: sd3Call, file: DIFFUSERS, output: "sample" },
+  "sd3-wide": { callOf: sd3Call, file: DIFFUSERS, output: "sample" },
+} as const;
 
 describe("a quantized model calculates what Quanto's does", () => {
   const cases = readFixture("quantized/io");
@@ -44,12 +54,13 @@ describe("a quantized model calculates what Quanto's does", () => {
 
   async function compare(found: FixtureCase, fusesQkv: boolean): Promise<void> {
     const meta = found.meta as unknown as QuantizedCase;
-    const { config, table } = await openFixtureTable(`models/${meta.model}`, meta.model === "t5" ? "model" : "diffusion_pytorch_model");
+    const { callOf, file, output } = CALLS[meta.model];
+    const { config, table } = await openFixtureTable(`models/${meta.model}`, file);
     const inputs = readFixture(`models/${meta.model}/io`).find(({ name }) => name === meta.case) as FixtureCase;
-    const call = CALLS[meta.model](config, inputs, found.dtype);
+    const call = callOf(config, inputs, found.dtype);
     const quantized = await quantizeTable(table, call.model(Weights.of(table)), found.dtype, meta);
-    const [output] = Object.values(await runModel(call.model(Weights.of({ ...quantized, fusesQkv })), call.inputs)) as [Float32Array];
-    expectClose(output, found.outputs.output?.values as Float32Array, TOLERANCES.modelRelativeRms, "output");
+    const outputs = await runModel(call.model(Weights.of({ ...quantized, fusesQkv })), call.inputs);
+    expectClose(outputs[output] as Float32Array, found.outputs.output?.values as Float32Array, TOLERANCES.modelRelativeRms, "output");
   }
 });
 
@@ -82,6 +93,17 @@ function t5Call(config: Record<string, unknown>, found: FixtureCase, dtype: Comp
   return {
     model: (weights) => t5Encoder(weights, parsed, dtype, { batch, tokens }),
     inputs: t5Inputs(parsed, rows(integers), rows(mask.integers)),
+  };
+}
+
+function clipCall(config: Record<string, unknown>, found: FixtureCase, dtype: ComputeDType): Call {
+  const parsed = parseConfig(ClipTextConfigSchema, config, "text_encoder config", "clip");
+  const { shape, integers } = found.inputs.input_ids as FixtureTensor;
+  const [batch = 0, tokens = 0] = shape;
+  const ids = Array.from({ length: batch }, (_, i) => integers.slice(i * tokens, (i + 1) * tokens));
+  return {
+    model: (weights) => clipTextModelWithProjection(weights, parsed, dtype, { batch, tokens }),
+    inputs: clipTextInputs(parsed, ids),
   };
 }
 

@@ -2,20 +2,14 @@
  * Token ids against transformers' T5Tokenizer (reference/tokenizer_ids.py): every string by every tokenizer, from tokenizer.json and from
  * spiece.model, what the JSON files beside them change, decoding, and padding.
  */
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { memoryFolder } from "../../src/checkpoint/memory-source.ts";
 import { padTokens } from "../../src/tokenizers/padding.ts";
 import { loadTokenizer } from "../../src/tokenizers/registry.ts";
 import type { Tokenizer } from "../../src/tokenizers/tokenizer.ts";
+import { type LongIds, shortened } from "../support/long-ids.ts";
 
-interface LongIds {
-  readonly count: number;
-  readonly first: number[];
-  readonly last: number[];
-  readonly sha256: string;
-}
 interface Ids {
   readonly fromModel: (number[] | LongIds)[];
   /** Ids from tokenizer.json by the string's index, where they differ. */
@@ -64,12 +58,6 @@ function loadFrom(model: string, source: "spiece.model" | "tokenizer.json", othe
 
 function configOf(model: string): Record<string, unknown> {
   return { "tokenizer_config.json": JSON.parse(new TextDecoder().decode(readModelFile(model, "tokenizer_config.json"))) };
-}
-
-function shortened(row: readonly number[]): readonly number[] | LongIds {
-  if (row.length < 2000) return row;
-  const sha256 = createHash("sha256").update(row.join(",")).digest("hex");
-  return { count: row.length, first: row.slice(0, 40), last: row.slice(-40), sha256 };
 }
 
 test("the fixture holds at least 500 different strings, one of 20,000 characters", () => {

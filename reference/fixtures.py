@@ -68,7 +68,7 @@ def weight_rule(name, shape, d_kv=None):
         return 0, 0.1, 1
     if len(shape) < 2 or (leaf == "weight" and "norm" in owner.rsplit(".", 1)[-1]):
         return 1, 0.2, 1
-    if any(part in name for part in ("relative_attention_bias", "shared", "embed_tokens")):
+    if any(part in name for part in ("relative_attention_bias", "shared", "embed_tokens", "token_embedding", "position_embedding")):
         return 0, 1, 1
     fan_in = math.prod(shape[1:])
     if d_kv is not None and name.endswith("SelfAttention.q.weight"):

@@ -1,4 +1,4 @@
-"""Writes test/fixtures/models/: tiny T5, UMT5, PixArt, AuraFlow and AutoencoderKL models of the real classes, with inputs and expected outputs.
+"""Writes test/fixtures/models/: tiny T5, UMT5, CLIP, PixArt, AuraFlow and AutoencoderKL models of the real classes, with inputs and outputs.
 
 Each folder is a component in diffusers' / transformers' layout (config.json + safetensors) plus io.safetensors + io.json. Weights are
 random but not degenerate (see fixtures.randomize). `dtype` of a case is the dtype that the weights are rounded to when they are read;
@@ -12,7 +12,7 @@ import sys
 
 import torch
 from diffusers import AuraFlowTransformer2DModel, AutoencoderKL, PixArtTransformer2DModel
-from transformers import T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
 
 from fixtures import DTYPES, FIXTURES, be_quiet, folder_size, generator, randomize, record, rounded, run_case, write_fixture
 
@@ -97,6 +97,60 @@ def t5(name, seed, store, weights, dtypes=("float32",), classes=(T5EncoderModel,
                 ids, mask = token_ids(vocab, [5, 1], 6, seed + 6)
                 mask[1] = 0
                 cases.append(t5_case(model, f"{prefix}empty", ids, mask, False, **about))
+    write_fixture(folder, "io", script="models.py", seed=seed, cases=cases, className=cls.__name__, stored=store)
+
+
+# --- CLIP -------------------------------------------------------------------------------------------------------------------------
+
+
+def clip_case(model, name, ids, hidden_states, **about):
+    """One call of a text encoder. Outputs: last_hidden_state, text_embeds or pooler_output; on request every one of hidden_states."""
+
+    def call(module, _cast):
+        result = module(input_ids=ids, output_hidden_states=True)
+        pooled = "text_embeds" if hasattr(module, "text_projection") else "pooler_output"
+        outputs = {"last_hidden_state": result.last_hidden_state, pooled: result[pooled]}
+        return outputs | ({f"hidden_{index}": state for index, state in enumerate(result.hidden_states)} if hidden_states else {})
+
+    return run_case(model, name, {"input_ids": ids}, call, **about)
+
+
+def clip_ids(vocab, lengths, width, pad, seed):
+    """Draws token ids between the two last ones of the vocabulary, <|startoftext|> and <|endoftext|>; a length of `width` + 1 has no end."""
+    rows = torch.randint(1, vocab - 2, (len(lengths), width), generator=generator(seed))
+    for row, length in zip(rows, lengths):
+        row[0] = vocab - 2
+        row[length - 1 : length] = vocab - 1
+        row[length:] = pad
+    return rows
+
+
+def clip(name, seed, store, weights, dtypes=("float32",), cls=CLIPTextModelWithProjection, **config):
+    """Writes one CLIP folder; cases: short with padding and one without an end, full length."""
+    vocab = 96
+    config = {
+        "vocab_size": vocab,
+        "hidden_size": 32,
+        "intermediate_size": 56,
+        "projection_dim": 24,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "bos_token_id": vocab - 2,
+        "eos_token_id": vocab - 1,
+        **config,
+    }
+    model = randomize(cls(CLIPTextConfig(**config)), seed, DTYPES[weights])
+    folder = save(model, name, store)
+    # CLIP-L is padded with its end, OpenCLIP's bigG with "!", which is 0.
+    pad = 0 if config.get("hidden_act") == "gelu" else vocab - 1
+    cases = []
+    for dtype in dtypes:
+        model = rounded(cls, folder, DTYPES[dtype])
+        prefix = "" if len(dtypes) == 1 else f"{dtype}-"
+        ids = clip_ids(vocab, [9, 2, 13], 12, pad, seed + 1)
+        cases.append(clip_case(model, f"{prefix}short", ids, True, dtype=dtype))
+        if dtype == dtypes[0]:
+            cases.append(clip_case(model, f"{prefix}full", clip_ids(vocab, [77], 77, pad, seed + 2), False, dtype=dtype))
     write_fixture(folder, "io", script="models.py", seed=seed, cases=cases, className=cls.__name__, stored=store)
 
 
@@ -310,6 +364,13 @@ TABLE = {
     "t5-bfloat16": lambda name: t5(name, 140, "bfloat16", "bfloat16", EVERY_DTYPE, d_model=48, d_kv=20, d_ff=96, num_heads=3),
     "umt5": lambda name: t5(name, 150, "float16", "float16", classes=UMT5, d_model=136, d_kv=16, num_heads=2, d_ff=64),
     "umt5-rounding": lambda name: t5(name, 160, "float32", "float32", EVERY_DTYPE, classes=UMT5, d_model=32, d_kv=12, d_ff=48, num_heads=3),
+    "clip": lambda name: clip(
+        name, 150, "float16", "float16", hidden_size=160, intermediate_size=192, projection_dim=136, num_hidden_layers=2
+    ),
+    "clip-gelu": lambda name: clip(name, 160, "float16", "float16", EVERY_DTYPE, hidden_act="gelu", eos_token_id=2),
+    "clip-rounding": lambda name: clip(name, 170, "float32", "float32", EVERY_DTYPE),
+    "clip-bfloat16": lambda name: clip(name, 190, "bfloat16", "bfloat16", EVERY_DTYPE, eos_token_id=2, layer_norm_eps=1e-4),
+    "clip-text-model": lambda name: clip(name, 195, "float16", "float16", cls=CLIPTextModel, num_hidden_layers=1),
     "pixart-sigma": lambda name: pixart(
         name, 200, "float16", "float16", num_attention_heads=2, attention_head_dim=72, caption_channels=96, interpolation_scale=2
     ),

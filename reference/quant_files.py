@@ -1,8 +1,9 @@
 """What Quanto and diffusers write for quantized models, and whether they load what halftone writes.
 
-Writes test/fixtures/quant-files/. files.json (T5 and PixArt) and auraflow.json (UMT5 and AuraFlow): for every case the SHA-256 of the safetensors that Python's own save_pretrained wrote from a
-tiny model of test/fixtures/models, its map and its config, and what Python said of halftone's folder made from the same model: the same
-bytes, the same state dict, the same output. quanto/, text_encoder/ and diffusers/ are folders as Python wrote them.
+Writes test/fixtures/quant-files/. files.json (T5, CLIP, PixArt and SD3) and auraflow.json (UMT5 and AuraFlow): for every case the SHA-256 of
+the safetensors that Python's own save_pretrained wrote from a tiny model of test/fixtures/models, its map and its config, and what Python said
+of halftone's folder made from the same model: the same bytes, the same state dict, the same output. quanto/, text_encoder/ and diffusers/ are
+folders as Python wrote them.
 
 usage: python reference/quant_files.py [files] [auraflow]        (HALFTONE="node dist/cli/main.js" by default: run `npm run build` first)
 """
@@ -18,45 +19,67 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import sd3
 import torch
-from diffusers import AuraFlowTransformer2DModel, PixArtSigmaPipeline, PixArtTransformer2DModel, QuantoConfig
+from diffusers import AuraFlowTransformer2DModel, PixArtSigmaPipeline, PixArtTransformer2DModel, QuantoConfig, SD3Transformer2DModel
 from fixtures import DTYPES, FIXTURES, ROOT, be_quiet, generator, versions, write_json
 from optimum.quanto import QuantizedDiffusersModel, QuantizedPixArtTransformer2DModel, requantize
 from optimum.quanto import __version__ as quanto_version
 from optimum.quanto.models.transformers_models import QuantizedTransformersModel
 from safetensors.torch import load_file
-from transformers import AutoConfig, T5EncoderModel, UMT5EncoderModel
+from transformers import AutoConfig, CLIPTextModelWithProjection, T5EncoderModel, UMT5EncoderModel
 
 OUT = FIXTURES / "quant-files"
 HALFTONE = shlex.split(os.environ.get("HALFTONE", "node dist/cli/main.js"))
 QTYPES = ["qint8", "qint4", "qint2", "qfloat8_e4m3fn", "qfloat8_e4m3fnuz", "qfloat8_e5m2"]
 DIFFUSERS = {"int8": "qint8", "int4": "qint4", "int2": "qint2", "float8": "qfloat8_e4m3fn"}
+ENCODERS = {"t5": T5EncoderModel, "clip": CLIPTextModelWithProjection, "umt5": UMT5EncoderModel}
 MODELS = {
     "pixart-sigma": "models/pixart-sigma",
     "t5": "models/t5",
+    "clip": "models/clip",
+    "sd35-medium": "models/sd35-medium",
     "pixart-tiny": "pipelines/tiny/transformer",
     "auraflow": "models/auraflow",
     "umt5": "models/umt5",
 }
-ENCODERS = {"t5": T5EncoderModel, "umt5": UMT5EncoderModel}
 SEED = 3
 
 
+class QuantizedSD3Transformer2DModel(QuantizedDiffusersModel):
+    """Quanto has a class for PixArt alone; one for another of diffusers' classes takes these two lines."""
+
+    base_class = SD3Transformer2DModel
+
+
 class QuantizedAuraFlowTransformer2DModel(QuantizedDiffusersModel):
-    """As Quanto's own class for PixArt."""
+    """The same for AuraFlow."""
 
     base_class = AuraFlowTransformer2DModel
 
 
-def transformer_of(case):
-    """Returns diffusers' class of a case, and Quanto's."""
-    if case["model"] == "auraflow":
-        return AuraFlowTransformer2DModel, QuantizedAuraFlowTransformer2DModel
-    return PixArtTransformer2DModel, QuantizedPixArtTransformer2DModel
+# diffusers' class of a model, and Quanto's for it.
+TRANSFORMERS = {
+    "sd35-medium": (SD3Transformer2DModel, QuantizedSD3Transformer2DModel),
+    "auraflow": (AuraFlowTransformer2DModel, QuantizedAuraFlowTransformer2DModel),
+}
 
 
-def weights_of(case):
-    return "model.safetensors" if case["model"] in ENCODERS else "diffusion_pytorch_model.safetensors"
+def cases():
+    for model in ("pixart-sigma", "t5", "clip", "sd35-medium"):
+        for dtype in DTYPES:
+            for qtype in QTYPES:
+                yield {"model": model, "layout": "quanto", "dtype": dtype, "qtype": qtype, "exclude": []}
+    yield {"model": "pixart-sigma", "layout": "quanto", "dtype": "float16", "qtype": "qint8", "exclude": ["proj_out"]}
+    yield {"model": "pixart-sigma", "layout": "quanto", "dtype": "float32", "qtype": "qint4", "exclude": ["*attn1*", "pos_embed.proj"]}
+    yield {"model": "t5", "layout": "quanto", "dtype": "float16", "qtype": "qint8", "exclude": ["*.wo"]}
+    for model in ("pixart-sigma", "sd35-medium"):
+        for dtype in DTYPES:
+            for qtype in DIFFUSERS.values():
+                yield {"model": model, "layout": "diffusers", "dtype": dtype, "qtype": qtype, "exclude": []}
+    yield {"model": "pixart-sigma", "layout": "diffusers", "dtype": "float16", "qtype": "qint8", "exclude": ["proj_out", "*.to_q"]}
+    yield {"model": "pixart-tiny", "layout": "quanto", "dtype": "float16", "qtype": "qint4", "exclude": []}
+    yield {"model": "pixart-tiny", "layout": "diffusers", "dtype": "float16", "qtype": "qint8", "exclude": ["proj_out"]}
 
 
 def auraflow_cases():
@@ -70,20 +93,13 @@ def auraflow_cases():
     yield {"model": "auraflow", "layout": "quanto", "dtype": "float16", "qtype": "qint4", "exclude": ["*norm*", "proj_out", "context_embedder"]}
 
 
-def cases():
-    for model in ("pixart-sigma", "t5"):
-        for dtype in DTYPES:
-            for qtype in QTYPES:
-                yield {"model": model, "layout": "quanto", "dtype": dtype, "qtype": qtype, "exclude": []}
-    yield {"model": "pixart-sigma", "layout": "quanto", "dtype": "float16", "qtype": "qint8", "exclude": ["proj_out"]}
-    yield {"model": "pixart-sigma", "layout": "quanto", "dtype": "float32", "qtype": "qint4", "exclude": ["*attn1*", "pos_embed.proj"]}
-    yield {"model": "t5", "layout": "quanto", "dtype": "float16", "qtype": "qint8", "exclude": ["*.wo"]}
-    for dtype in DTYPES:
-        for qtype in DIFFUSERS.values():
-            yield {"model": "pixart-sigma", "layout": "diffusers", "dtype": dtype, "qtype": qtype, "exclude": []}
-    yield {"model": "pixart-sigma", "layout": "diffusers", "dtype": "float16", "qtype": "qint8", "exclude": ["proj_out", "*.to_q"]}
-    yield {"model": "pixart-tiny", "layout": "quanto", "dtype": "float16", "qtype": "qint4", "exclude": []}
-    yield {"model": "pixart-tiny", "layout": "diffusers", "dtype": "float16", "qtype": "qint8", "exclude": ["proj_out"]}
+def classes(case):
+    """Returns diffusers' class of a model, and Quanto's for it."""
+    return TRANSFORMERS.get(case["model"], (PixArtTransformer2DModel, QuantizedPixArtTransformer2DModel))
+
+
+def weights_file(case):
+    return "model.safetensors" if case["model"] in ENCODERS else "diffusion_pytorch_model.safetensors"
 
 
 def save_by_python(case, folder):
@@ -93,14 +109,14 @@ def save_by_python(case, folder):
         word = next(word for word, qtype in DIFFUSERS.items() if qtype == case["qtype"])
         left = [pattern.rsplit(".", 1)[-1] for pattern in case["exclude"]]
         config = QuantoConfig(weights_dtype=word, modules_to_not_convert=left or None)
-        transformer_of(case)[0].from_pretrained(source, torch_dtype=dtype, quantization_config=config).save_pretrained(folder)
+        classes(case)[0].from_pretrained(source, torch_dtype=dtype, quantization_config=config).save_pretrained(folder)
         return
     exclude = case["exclude"] or None
     if case["model"] in ENCODERS:
         model = ENCODERS[case["model"]].from_pretrained(source, dtype=dtype)
         QuantizedTransformersModel.quantize(model, weights=case["qtype"], exclude=exclude).save_pretrained(folder)
     else:
-        plain, quantized = transformer_of(case)
+        plain, quantized = classes(case)
         model = plain.from_pretrained(source, torch_dtype=dtype)
         quantized.quantize(model, weights=case["qtype"], exclude=exclude).save_pretrained(folder)
     (folder / "README.md").unlink()
@@ -114,14 +130,17 @@ def save_by_halftone(case, folder):
 
 
 def load(case, folder):
-    """Loads a folder with the class that is made for it."""
+    """Loads a folder with the class that is made for it, or, where users will find none, with requantize."""
+    dtype = DTYPES[case["dtype"]]
     if case["layout"] == "diffusers":
-        return transformer_of(case)[0].from_pretrained(folder, torch_dtype=DTYPES[case["dtype"]])
-    if case["model"] not in ENCODERS:
-        return transformer_of(case)[1].from_pretrained(folder)
-    config = AutoConfig.from_pretrained(folder)
-    model = ENCODERS[case["model"]]._from_config(config, dtype=DTYPES[case["dtype"]])
-    requantize(model, load_file(folder / "model.safetensors"), json.loads((folder / "quanto_qmap.json").read_text()))
+        return classes(case)[0].from_pretrained(folder, torch_dtype=dtype)
+    if case["model"] in ENCODERS:
+        model = ENCODERS[case["model"]]._from_config(AutoConfig.from_pretrained(folder), dtype=dtype)
+    elif case["model"] == "sd35-medium":
+        model = SD3Transformer2DModel.from_config(SD3Transformer2DModel.load_config(folder)).to(dtype)
+    else:
+        return classes(case)[1].from_pretrained(folder)
+    requantize(model, load_file(folder / weights_file(case)), json.loads((folder / "quanto_qmap.json").read_text()))
     return model.eval()
 
 
@@ -129,9 +148,11 @@ def call(case, model):
     """Runs a model on drawn inputs; what Quanto's class leaves in float32 takes the dtype of the weights first."""
     if case["model"] in ENCODERS:
         ids = torch.randint(0, model.config.vocab_size, (2, 9), generator=generator(SEED))
-        return model(input_ids=ids).last_hidden_state
+        return model(input_ids=ids)[0]
     config = model.config
     dtype = DTYPES[case["dtype"]]
+    if case["model"] == "sd35-medium":
+        return sd3.call_with(sd3.inputs_of(config, SEED, 2, 6, 8, 5))(model, lambda value: value.to(dtype))
     inner = model._wrapped.to(dtype) if isinstance(model, QuantizedDiffusersModel) else model
     side = config.sample_size
     hidden = torch.randn((2, config.in_channels, side, side), generator=generator(SEED)).to(dtype)
@@ -206,7 +227,7 @@ def compared(case, work):
         shutil.rmtree(folder, ignore_errors=True)
     save_by_python(case, python)
     save_by_halftone(case, halftone)
-    name = weights_of(case)
+    name = weights_file(case)
     weights = (python / name).read_bytes()
     qmap = python / "quanto_qmap.json"
     kept = {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights), "config": config_of(python)}

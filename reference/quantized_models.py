@@ -5,15 +5,17 @@ And what the tiny pipeline makes of a prompt when its parts are quantized (pipel
 Each case loads a model as a pipeline's dtype would (`torch_dtype`), runs quantize() and freeze() of optimum-quanto in that dtype, widens
 the frozen model to float32 and calls it with the inputs of that model's own fixture. Only the outputs are stored.
 
-usage: python reference/quantized_models.py [NAME ...]        all, or the files named: io (T5 and PixArt), auraflow (UMT5 and AuraFlow), pipelines
+usage: python reference/quantized_models.py [NAME ...]        all, or the files named: io (T5, CLIP, PixArt and SD3), auraflow (UMT5 and AuraFlow), pipelines
 """
 
 import json
 import sys
+import tempfile
 
 import pipelines
+import sd3
 import torch
-from diffusers import AuraFlowTransformer2DModel, PixArtTransformer2DModel
+from diffusers import AuraFlowTransformer2DModel, PixArtTransformer2DModel, SD3Transformer2DModel
 from fixtures import DTYPES, FIXTURES, be_quiet, versions, write_fixture
 from optimum.quanto import freeze, qfloat8_e4m3fn, qfloat8_e4m3fnuz, qfloat8_e5m2, qint2, qint4, qint8, quantize
 from optimum.quanto.tensor.grouped import ungroup
@@ -21,7 +23,7 @@ from optimum.quanto.tensor.weights.qbits import WeightQBitsTensor
 from optimum.quanto.tensor.weights.qbytes import WeightQBytesTensor
 from optimum.quanto.tensor.weights.tinygemm import TinyGemmWeightQBitsTensor
 from safetensors.torch import load_file, save_file
-from transformers import T5EncoderModel, UMT5EncoderModel
+from transformers import CLIPTextModelWithProjection, T5EncoderModel, UMT5EncoderModel
 
 QTYPES = {"qint8": qint8, "qint4": qint4, "qint2": qint2, "qfloat8_e4m3fn": qfloat8_e4m3fn, "qfloat8_e4m3fnuz": qfloat8_e4m3fnuz,
           "qfloat8_e5m2": qfloat8_e5m2}
@@ -30,6 +32,11 @@ QTYPES = {"qint8": qint8, "qint4": qint4, "qint2": qint2, "qfloat8_e4m3fn": qflo
 def t5(model, inputs):
     """Returns the last hidden state of the fixture's padded batch."""
     return model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).last_hidden_state
+
+
+def clip(model, inputs):
+    """Returns the projected vectors of the fixture's texts."""
+    return model(input_ids=inputs["input_ids"]).text_embeds
 
 
 def pixart(model, inputs):
@@ -43,6 +50,11 @@ def pixart(model, inputs):
     ).sample
 
 
+def sd3_transformer(model, inputs):
+    """Returns the predicted flow."""
+    return sd3.call_with(inputs)(model)
+
+
 def auraflow(model, inputs):
     """Returns the predicted velocity."""
     return model(inputs["hidden_states"], encoder_hidden_states=inputs["encoder_hidden_states"], timestep=inputs["timestep"]).sample
@@ -52,7 +64,10 @@ def auraflow(model, inputs):
 MODELS = {
     "io": {
         "t5": (T5EncoderModel, "short", t5, {}),
+        "clip": (CLIPTextModelWithProjection, "short", clip, {}),
         "pixart-sigma": (PixArtTransformer2DModel, "non-square", pixart, {"exclude": "proj_out"}),
+        "sd35-medium": (SD3Transformer2DModel, "non-square", sd3_transformer, {}),
+        sd3.WIDE: (SD3Transformer2DModel, "float32", sd3_transformer, {}),
     },
     "auraflow": {
         "umt5": (UMT5EncoderModel, "short", t5, {}),
@@ -118,17 +133,17 @@ PIPELINES = [
 ]
 
 
-def pipeline_cases():
-    """Runs the tiny pipeline of pipelines.py with quantized parts: 20 steps, guided."""
+def pipeline_cases(folder=pipelines.TINY, kinds=PIPELINES):
+    """Runs a tiny pipeline of pipelines.py with quantized parts: 20 steps, guided."""
     made = []
-    for index, (name, dtype, transformer, text_encoder, exclude) in enumerate(PIPELINES):
-        pipeline = pipelines.load(pipelines.TINY, dtype)
+    for index, (name, dtype, transformer, text_encoder, exclude) in enumerate(kinds):
+        pipeline = pipelines.load(folder, dtype)
         options = {} if exclude is None else {"exclude": exclude}
-        pipeline.transformer = quantized(PixArtTransformer2DModel, pipelines.TINY / "transformer", dtype, transformer, **options)
+        pipeline.transformer = quantized(PixArtTransformer2DModel, folder / "transformer", dtype, transformer, **options)
         if text_encoder is not None:
-            pipeline.text_encoder = quantized(T5EncoderModel, pipelines.TINY / "text_encoder", dtype, text_encoder)
+            pipeline.text_encoder = quantized(T5EncoderModel, folder / "text_encoder", dtype, text_encoder)
         prompt = "A red fox, sitting in the snow"
-        case = pipelines.case(pipelines.TINY, name, seed=40 + index, dtype=dtype, pipeline=pipeline, prompt=prompt, num_inference_steps=20)
+        case = pipelines.case(folder, name, seed=40 + index, dtype=dtype, pipeline=pipeline, prompt=prompt, num_inference_steps=20)
         case["outputs"] = {key: case["outputs"][key] for key in ("final_latents", "picture")}
         spec = {"transformer": transformer} | ({} if text_encoder is None else {"text_encoder": text_encoder})
         made.append(case | {"quantization": {"spec": ",".join(f"{part}={qtype}" for part, qtype in spec.items()), **options}})
@@ -140,10 +155,13 @@ def write_models(file):
     folder = FIXTURES / "quantized"
     folder.mkdir(parents=True, exist_ok=True)
     cases, tensors = [], {}
+    drawn = tempfile.TemporaryDirectory()
+    sd3.save_wide(drawn.name)
     for name, (cls, case, call, other) in MODELS[file].items():
-        source = FIXTURES / "models" / name
+        fixture = FIXTURES / "models" / name
+        source = drawn.name if name == sd3.WIDE else fixture
         prefix = f"{case}.inputs."
-        inputs = {key.removeprefix(prefix): value for key, value in load_file(source / "io.safetensors").items() if key.startswith(prefix)}
+        inputs = {key.removeprefix(prefix): value for key, value in load_file(fixture / "io.safetensors").items() if key.startswith(prefix)}
         for dtype in DTYPES:
             for qtype in QTYPES:
                 for options in ({}, other) if other and qtype in ("qint4", "qint2") else ({},):

@@ -33,6 +33,18 @@ export async function readTensor(tensor: StoredTensor, signal?: AbortSignal): Pr
   return bytes;
 }
 
+/** Rows of a tensor as a tensor of their own, still in the file: those at [first, first + count) of axis 0. */
+export function rowsOf(tensor: StoredTensor, first: number, count: number): StoredTensor {
+  const rowBytes = tensor.sizeBytes / (tensor.shape[0] as number);
+  return {
+    ...tensor,
+    name: `${tensor.name}[${first}:${first + count}]`,
+    shape: [count, ...tensor.shape.slice(1)],
+    offset: tensor.offset + first * rowBytes,
+    sizeBytes: count * rowBytes,
+  };
+}
+
 /** Writes a name from a file into a message: quoted, escaped, and cut where it would flood the terminal. */
 export function quote(name: string): string {
   return JSON.stringify(name.length > 200 ? `${name.slice(0, 200)}…` : name);

@@ -14,6 +14,12 @@ const FLAGS: Readonly<Record<string, string>> = {
   seed: "--seed",
   qtype: "--qtype",
   optimizer: "--optimizer",
+  clipSkip: "--clip-skip",
+  prompt2: "--prompt-2",
+  prompt3: "--prompt-3",
+  negativePrompt2: "--negative-prompt-2",
+  negativePrompt3: "--negative-prompt-3",
+  useResolutionBinning: "--binning",
 };
 
 /** Prints an error to stderr and returns the exit code: 2 for misuse, 1 otherwise. */
@@ -35,7 +41,7 @@ export function isCancelled(error: unknown, signal: AbortSignal): boolean {
 }
 
 function knownError({ message, where, hint }: HalftoneError): [string, string | undefined][] {
-  const sentence = message.replace(/^[a-z]\w+(?= must )/i, (name) => FLAGS[name] ?? name);
+  const sentence = message.replace(/^[a-z]\w+(?= must )|(?<=^option )\w+(?= was given)/i, (name) => FLAGS[name] ?? name);
   return [
     ["error:", sentence],
     ["where:", where],

@@ -188,6 +188,10 @@ describe("misuse", () => {
       stderr: expect.stringContaining("error: --height must be a multiple of 16, got 100\nhint:  the nearest that works is 96\n"),
       disposed: 1,
     });
+    const lacking = new UsageError("option prompt2 was given, but a PixArtSigmaPipeline has no use for it");
+    expect((await run(["generate", "x", "--prompt-2", "y"], { fail: lacking })).stderr).toContain(
+      "error: option --prompt-2 was given, but a",
+    );
   });
 });
 
@@ -213,6 +217,14 @@ describe("generate", () => {
     });
     expect(disposed).toBe(1);
     expect(readdirSync(folder).sort()).toEqual(["halftone--3-1.png", "halftone--3-2.png"]);
+    const others = ["--prompt-2", "b", "--prompt-3", "", "--negative-prompt-2", "-", "--negative-prompt-3", "d", "--clip-skip", "1"];
+    expect((await run(["generate", "a", ...others])).asked?.generate).toMatchObject({
+      prompt2: "b",
+      prompt3: "",
+      negativePrompt2: "-",
+      negativePrompt3: "d",
+      clipSkip: 1,
+    });
   });
 
   test("leaves every default to the library", async () => {
@@ -350,6 +362,22 @@ describe("--from", () => {
     });
     expect(code).toBe(0);
     expect(stderr).not.toContain("recipe");
+  });
+
+  test("repeats what only some pipelines take, and does without the parts that were absent", async () => {
+    const skipLayerGuidance = { layers: [7, 8], scale: 2.8, start: 0.01, stop: 0.2 };
+    save({ prompt2: "b", negativePrompt3: "d", clipSkip: 1, skipLayerGuidance, absentParts: ["text_encoder_3"] });
+    const { asked } = await run(["generate", "--from", "old.png"]);
+    expect(asked?.load).toHaveProperty("textEncoder3", null);
+    expect(asked?.generate).toMatchObject({
+      prompt2: "b",
+      negativePrompt3: "d",
+      clipSkip: 1,
+      skipGuidanceLayers: [7, 8],
+      skipLayerGuidanceScale: 2.8,
+      skipLayerGuidanceStop: 0.2,
+    });
+    expect((await run(["generate", "--from", "old.png", "--model", "other/name"])).asked?.load).not.toHaveProperty("textEncoder3");
   });
 
   test("flags win, and a model's revision goes with the model", async () => {

@@ -62,6 +62,7 @@ function addGenerate(program: Command, surroundings: Surroundings): void {
   const option = optionOf(command);
   option("--model <dir|id>", "folder or Hub id (default: the embedded demo model)", word("--model", "a folder or a Hub id"));
   option("--negative-prompt <text>", "what the picture should not show", String);
+  addClassOptions(option);
   option("--seed <n>", "decides the noise (default: drawn at random, and reported)", seedNumber("--seed"));
   option("--steps <n>", "denoising steps", wholeNumber("--steps", 1, 10_000));
   option(
@@ -96,6 +97,18 @@ function addGenerate(program: Command, surroundings: Surroundings): void {
     refuseMoreThanOne(command, "prompt");
     await generate(prompt, flags, surroundings);
   });
+}
+
+/** What only some pipelines take; the others refuse it by name. */
+function addClassOptions(option: ReturnType<typeof optionOf>): void {
+  for (const [n, ordinal] of [
+    [2, "second"],
+    [3, "third"],
+  ]) {
+    option(`--prompt-${n} <text>`, `what the ${ordinal} text encoder reads instead of the prompt`, String);
+    option(`--negative-prompt-${n} <text>`, `what the ${ordinal} text encoder reads instead of the negative prompt`, String);
+  }
+  option("--clip-skip <n>", "layers of CLIP text encoders to leave out (default: 0)", wholeNumber("--clip-skip", 0, 1000));
 }
 
 function addQuantize(program: Command, surroundings: Surroundings): void {

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import {
   type ComputeDType,
   type GenerateOptions,
-  type LoadOptions,
+  type PipelineOptions,
   type QuantizationRequest,
   type Recipe,
   UsageError,
@@ -28,7 +28,12 @@ const NOT_EMBEDDED =
 /** Flags of `halftone generate`; undefined where not given. */
 export interface GenerateFlags {
   readonly model?: string;
+  readonly prompt2?: string;
+  readonly prompt3?: string;
   readonly negativePrompt?: string;
+  readonly negativePrompt2?: string;
+  readonly negativePrompt3?: string;
+  readonly clipSkip?: number;
   readonly seed?: number | bigint;
   readonly steps?: number;
   readonly guidanceScale?: number;
@@ -57,7 +62,7 @@ export interface GenerateFlags {
 export interface Request {
   readonly prompt: string;
   readonly model: string;
-  readonly load: LoadOptions;
+  readonly load: PipelineOptions;
   readonly generate: GenerateOptions;
   /** How the model is quantized before it is used. */
   readonly quantization: QuantizationRequest | undefined;
@@ -90,9 +95,19 @@ export async function planRequest(prompt: string | undefined, flags: GenerateFla
       revision: flags.revision ?? source?.revision,
       threads: flags.threads,
       localFilesOnly: flags.offline,
+      ...withoutParts(source),
     },
     generate: {
       negativePrompt: flags.negativePrompt ?? recipe?.negativePrompt,
+      prompt2: flags.prompt2 ?? recipe?.prompt2,
+      prompt3: flags.prompt3 ?? recipe?.prompt3,
+      negativePrompt2: flags.negativePrompt2 ?? recipe?.negativePrompt2,
+      negativePrompt3: flags.negativePrompt3 ?? recipe?.negativePrompt3,
+      clipSkip: flags.clipSkip ?? recipe?.clipSkip,
+      skipGuidanceLayers: recipe?.skipLayerGuidance?.layers,
+      skipLayerGuidanceScale: recipe?.skipLayerGuidance?.scale,
+      skipLayerGuidanceStart: recipe?.skipLayerGuidance?.start,
+      skipLayerGuidanceStop: recipe?.skipLayerGuidance?.stop,
       seed: flags.seed ?? (recipe === undefined ? undefined : seedNumber(`the seed in "${flags.from}"`)(recipe.seed)),
       numInferenceSteps: flags.steps ?? recipe?.steps,
       guidanceScale: flags.guidanceScale ?? recipe?.guidanceScale,
@@ -106,6 +121,16 @@ export async function planRequest(prompt: string | undefined, flags: GenerateFla
     images: flags.images ?? recipe?.images ?? 1,
     recipe,
     warnings: recipe === undefined ? [] : warningsBefore(recipe, flags.model === undefined && model === demoModelFolder),
+  };
+}
+
+/** Leaves out what the recipe's pipeline did without. */
+function withoutParts(recipe: Recipe | undefined): PipelineOptions {
+  const absent = new Set(recipe?.absentParts);
+  return {
+    ...(absent.has("text_encoder") ? { textEncoder: null } : {}),
+    ...(absent.has("text_encoder_2") ? { textEncoder2: null } : {}),
+    ...(absent.has("text_encoder_3") ? { textEncoder3: null } : {}),
   };
 }
 

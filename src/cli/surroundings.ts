@@ -6,6 +6,7 @@ import type {
   LoadOptions,
   ModelReport,
   PipelineEvent,
+  PipelineOptions,
   QuantizationRequest,
   QuantizeCheckpointOptions,
   QuantizeReport,
@@ -21,7 +22,7 @@ export interface OpenPipeline {
 
 /** The library, as much of it as commands need. */
 export interface Library {
-  openPipeline(model: string, options: LoadOptions): Promise<OpenPipeline>;
+  openPipeline(model: string, options: PipelineOptions): Promise<OpenPipeline>;
   inspectModel(model: string, options: LoadOptions): Promise<ModelReport>;
   quantizeCheckpoint(model: string, options: QuantizeCheckpointOptions): Promise<QuantizeReport>;
   /** The embedded checkpoint. */

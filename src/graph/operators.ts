@@ -80,6 +80,16 @@ export function dequantizeLinear(g: Graph, codes: Value, scale: Value): Value {
   return g.node("DequantizeLinear", [codes, scale], codes.shape, { attributes: { axis: 0 } });
 }
 
+/**
+ * Picks from each row of a table by its own indices.
+ *
+ * Shapes: table [rows, entries], indices [rows, ...] int32 -> [rows, ...].
+ */
+export function gatherElements(g: Graph, table: Value, indices: Value): Value {
+  expect(table.shape[0] === indices.shape[0], `GatherElements of [${table.shape}] by [${indices.shape}]`);
+  return g.node("GatherElements", [table, indices], indices.shape, { attributes: { axis: 1 }, dtype: table.dtype });
+}
+
 /** Takes values where the condition (x not 0, broadcast) holds, and 0 elsewhere, even in place of NaN. */
 export function zeroUnless(g: Graph, condition: Value, values: Value): Value {
   return g.node("Where", [cast(g, condition, "bool"), values, g.floats([0])], values.shape);
@@ -95,17 +105,11 @@ export function shiftRight(g: Graph, x: Value, bits: number): Value {
   return g.node("BitShift", [x, g.byte(bits)], x.shape, { dtype: x.dtype, attributes: { direction: "RIGHT" } });
 }
 
-/** The first `count` entries along axis 0. */
-export function firstRows(g: Graph, x: Value, count: number): Value {
-  if (x.shape[0] === count) return x;
-  return g.node("Slice", [x, g.integers([0]), g.integers([count])], [count, ...x.shape.slice(1)], { dtype: x.dtype });
-}
-
 /** The entries from `start` to before `end` along an axis. */
 export function slice(g: Graph, x: Value, axis: number, start: number, end: number): Value {
   const dim = x.shape[axis] as number;
-  expect(start >= 0 && start <= end && end <= dim, `Slice of [${x.shape}] along axis ${axis} from ${start} to ${end}`);
-  if (start === 0 && end === dim) return x;
+  expect(start >= 0 && start < end && end <= dim, `Slice of [${x.shape}] from ${start} to ${end} along axis ${axis}`);
+  if (end - start === dim) return x;
   const shape = x.shape.map((size, i) => (i === axis ? end - start : size));
   return g.node("Slice", [x, g.integers([start]), g.integers([end]), g.integers([axis])], shape, { dtype: x.dtype });
 }
@@ -113,6 +117,11 @@ export function slice(g: Graph, x: Value, axis: number, start: number, end: numb
 /** x * sigmoid(x), in one operator. */
 export function silu(g: Graph, x: Value): Value {
   return g.node("QuickGelu", [x], x.shape, { domain: "com.microsoft", attributes: { alpha: { float: 1 } } });
+}
+
+/** x * sigmoid(1.702 x), OpenAI's approximation of GELU. */
+export function quickGelu(g: Graph, x: Value): Value {
+  return g.node("QuickGelu", [x], x.shape, { domain: "com.microsoft", attributes: { alpha: { float: 1.702 } } });
 }
 
 /** GELU, with the tanh approximation or the exact error function. */

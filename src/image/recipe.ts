@@ -17,10 +17,27 @@ export interface QuantizationRequest {
   readonly exclude?: readonly string[] | undefined;
 }
 
+/** Guidance away from what the transformer predicts without some of its blocks. */
+export interface SkipLayerGuidance {
+  /** Blocks that are skipped. */
+  readonly layers: readonly number[];
+  readonly scale: number;
+  /** It works at steps whose index lies strictly between these shares of all steps. */
+  readonly start: number;
+  readonly stop: number;
+}
+
 /** Everything that a picture depends on. */
 export interface Recipe {
   readonly prompt: string;
   readonly negativePrompt: string;
+  /** Texts of the second and third text encoder, where they are not the first's. */
+  readonly prompt2?: string | undefined;
+  readonly prompt3?: string | undefined;
+  readonly negativePrompt2?: string | undefined;
+  readonly negativePrompt3?: string | undefined;
+  readonly clipSkip?: number | undefined;
+  readonly skipLayerGuidance?: SkipLayerGuidance | undefined;
   /** Decimal text, since a seed may exceed what a JSON number holds. */
   readonly seed: string;
   readonly steps: number;
@@ -45,6 +62,8 @@ export interface Recipe {
   readonly qtypes: Readonly<Record<string, string>>;
   /** What pipeline.quantize() was told, so that it can be told again. */
   readonly quantization?: QuantizationRequest | undefined;
+  /** Optional parts that the pipeline did without. */
+  readonly absentParts?: readonly string[] | undefined;
   readonly useResolutionBinning: boolean;
   /** Tokens of the prompt that the model saw, where it is not the pipeline's default. */
   readonly maxSequenceLength?: number | undefined;
@@ -70,13 +89,23 @@ const wholeText = (min: number, max: number) => `a whole number from ${min} to $
 const MAX_STEPS = 10_000;
 const MAX_SIDE = 65_536;
 const MAX_IMAGES = 10_000;
+const MAX_LAYERS = 1000;
+
+const finite = v.pipe(v.number(), v.finite());
+const layer = whole(0, MAX_LAYERS);
 
 const RecipeSchema = v.object({
   prompt: text,
   negativePrompt: text,
+  prompt2: v.optional(text),
+  prompt3: v.optional(text),
+  negativePrompt2: v.optional(text),
+  negativePrompt3: v.optional(text),
+  clipSkip: v.optional(layer),
+  skipLayerGuidance: v.optional(v.object({ layers: v.array(layer), scale: finite, start: finite, stop: finite })),
   seed: v.pipe(v.string(), v.regex(/^-?\d{1,20}$/)),
   steps: whole(1, MAX_STEPS),
-  guidanceScale: v.pipe(v.number(), v.finite()),
+  guidanceScale: finite,
   height: whole(1, MAX_SIDE),
   width: whole(1, MAX_SIDE),
   images: whole(1, MAX_IMAGES),
@@ -90,6 +119,7 @@ const RecipeSchema = v.object({
   dtype: v.picklist(COMPUTE_DTYPES),
   qtypes: v.record(text, text),
   quantization: v.optional(v.object({ spec: text, include: v.optional(v.array(text)), exclude: v.optional(v.array(text)) })),
+  absentParts: v.optional(v.array(v.picklist(["text_encoder", "text_encoder_2", "text_encoder_3"]))),
   useResolutionBinning: v.boolean(),
   maxSequenceLength: v.optional(whole(1, MAX_STEPS)),
   ownLatents: v.optional(v.boolean()),

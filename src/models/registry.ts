@@ -10,8 +10,12 @@ import { AuraFlowConfigSchema } from "./auraflow/config.ts";
 import { auraFlowTransformer } from "./auraflow/model.ts";
 import { AutoencoderKLConfigSchema, vaeScaleFactor } from "./autoencoder-kl/config.ts";
 import { autoencoderKLDecoder, autoencoderKLEncoder } from "./autoencoder-kl/model.ts";
+import { ClipTextConfigSchema } from "./clip/config.ts";
+import { clipTextModel, clipTextModelWithProjection } from "./clip/model.ts";
 import { PixArtConfigSchema } from "./pixart/config.ts";
 import { pixArtTransformer } from "./pixart/model.ts";
+import { SD3ConfigSchema } from "./sd3/config.ts";
+import { sd3Transformer } from "./sd3/model.ts";
 import { T5ConfigSchema, UMT5ConfigSchema } from "./t5/config.ts";
 import { t5Encoder, umt5Encoder } from "./t5/model.ts";
 
@@ -48,6 +52,21 @@ export const MODEL_CLASSES: Readonly<Record<string, ModelClass>> = {
       umt5Encoder(weights, modelConfig(UMT5ConfigSchema, config, weights.component, where), dtype, { batch: 1, tokens: 1 }),
     ],
   },
+  CLIPTextModelWithProjection: {
+    library: "transformers",
+    probe: (weights, config, dtype, where) => [
+      clipTextModelWithProjection(weights, modelConfig(ClipTextConfigSchema, config, weights.component, where), dtype, {
+        batch: 1,
+        tokens: 1,
+      }),
+    ],
+  },
+  CLIPTextModel: {
+    library: "transformers",
+    probe: (weights, config, dtype, where) => [
+      clipTextModel(weights, modelConfig(ClipTextConfigSchema, config, weights.component, where), dtype, { batch: 1, tokens: 1 }),
+    ],
+  },
   PixArtTransformer2DModel: {
     library: "diffusers",
     probe: (weights, config, dtype, where) => {
@@ -66,6 +85,14 @@ export const MODEL_CLASSES: Readonly<Record<string, ModelClass>> = {
       return [
         auraFlowTransformer(weights, parsed, dtype, { batch: 1, latentHeight: side, latentWidth: side, textTokens: 1, timesteps: 1 }),
       ];
+    },
+  },
+  SD3Transformer2DModel: {
+    library: "diffusers",
+    probe: (weights, config, dtype, where) => {
+      const parsed = modelConfig(SD3ConfigSchema, config, weights.component, where);
+      const side = parsed.patch_size;
+      return [sd3Transformer(weights, parsed, dtype, { batch: 1, latentHeight: side, latentWidth: side, textTokens: 1, timesteps: 1 })];
     },
   },
   AutoencoderKL: {

@@ -3,6 +3,7 @@ import type { Weights } from "../checkpoint/weights.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import { add, matMulTransposed, split } from "../graph/operators.ts";
 import { fusedLayerWeight, layerWeight } from "./layer-weight.ts";
+import { isSliced, slicedProduct } from "./sliced-product.ts";
 import { weightValue } from "./weight.ts";
 
 /** Shape and precision of a linear layer. */
@@ -22,19 +23,21 @@ export interface LinearOptions {
  */
 export function linear(g: Graph, weights: Weights, x: Value, options: LinearOptions): Value {
   const shape = [options.out, x.shape.at(-1) as number];
-  const weight = layerWeight(g, weights, { kind: "linear", shape, after: x, keepPrecision: options.keepPrecision });
-  const product = matMulTransposed(g, x, weight);
+  const asked = { kind: "linear", shape, after: x, keepPrecision: options.keepPrecision } as const;
+  const product = slicedProduct(g, weights, x, asked) ?? matMulTransposed(g, x, layerWeight(g, weights, asked));
   if (options.bias === false) return product;
   return add(g, product, weightValue(g, weights.tensor("bias", [options.out]), { after: x }));
 }
 
 /**
- * Several layers of the same input as one wide product, split again: the same numbers with fewer, larger products.
+ * Several layers of the same input as one wide product, split again: the same numbers with fewer, larger products. (Where each is cut into
+ * slices there is nothing to gain.)
  *
  * Shapes: x [..., in] -> [..., out] for each of `layers`.
  */
 export function fusedLinear(g: Graph, layers: readonly Weights[], x: Value, options: { out: number; bias: boolean }): Value[] {
   const shape = [options.out, x.shape.at(-1) as number];
+  if (isSliced(x, shape)) return layers.map((weights) => linear(g, weights, x, options));
   const weight = fusedLayerWeight(
     g,
     layers,

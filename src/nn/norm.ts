@@ -1,7 +1,8 @@
 /** Normalisation layers, by torch's names. */
 import type { Weights } from "../checkpoint/weights.ts";
 import type { Graph, Value } from "../graph/graph.ts";
-import { add, instanceNormalization, layerNormalization, multiply, reshape, rmsNormalization } from "../graph/operators.ts";
+import { add, instanceNormalization, layerNormalization, multiply, reshape, rmsNormalization, split } from "../graph/operators.ts";
+import { linear } from "./linear.ts";
 import { weightValue } from "./weight.ts";
 
 /** LayerNorm over the last axis; `weights` is undefined for elementwise_affine=False. */
@@ -22,6 +23,18 @@ export function rmsNorm(g: Graph, weights: Weights, x: Value, epsilon: number): 
 /** Scales normalised values by 1 + scale and adds shift (adaptive layer norm); x [batch, tokens, width], scale and shift [batch or 1, 1, width]. */
 export function modulate(g: Graph, x: Value, scale: Value, shift: Value): Value {
   return add(g, multiply(g, x, add(g, scale, g.floats([1]))), shift);
+}
+
+/**
+ * The vectors of an adaptive layer norm: one wide product of the condition, cut into shifts, scales and gates in the class's own order.
+ *
+ * Shapes: condition (after SiLU) [batch, width] -> count times [batch, 1, width].
+ * Source: diffusers models/normalization.py@0.42.1 AdaLayerNormZero (6), SD35AdaLayerNormZeroX (9), AdaLayerNormContinuous (2).
+ */
+export function adaptiveVectors(g: Graph, weights: Weights, condition: Value, count: number, bias = true): Value[] {
+  const [batch, width] = condition.shape as [number, number];
+  const vectors = linear(g, weights.at("linear"), condition, { out: count * width, bias });
+  return split(g, reshape(g, vectors, [batch, count, width]), count, 1);
 }
 
 /**

@@ -1,11 +1,10 @@
 /** Phase three: from latents to pixels, one picture at a time, so that memory does not grow with the batch. */
-import { AutoencoderKLConfigSchema } from "../models/autoencoder-kl/config.ts";
 import { autoencoderKLDecoder } from "../models/autoencoder-kl/model.ts";
-import { modelConfig } from "../models/registry.ts";
 import { Executor } from "../runtime/executor.ts";
 import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
 import type { PipelineEvent } from "./events.ts";
 import { callModel } from "./model-call.ts";
+import { vaeConfig } from "./part-configs.ts";
 import { modelOf, type PipelineParts } from "./parts.ts";
 
 /**
@@ -21,15 +20,15 @@ export async function* decodeLatents(
   onSample: (sample: FloatTensor, index: number) => AsyncGenerator<PipelineEvent>,
 ): AsyncGenerator<PipelineEvent> {
   const model = modelOf(parts, "vae");
-  const config = modelConfig(AutoencoderKLConfigSchema, model.config, model.part, model.configPath);
+  const config = vaeConfig(parts);
   const [images = 0, channels = 0, height = 0, width = 0] = latents.shape;
   const executor = new Executor(parts.runtime, autoencoderKLDecoder(model.weights(), config, model.dtype, { batch: 1, height, width }));
   const perImage = channels * height * width;
   try {
     for (let index = 0; index < images; index++) {
       const one = unscale(latents.data.subarray(index * perImage, (index + 1) * perImage), config.scaling_factor, shift);
-      const call = { executor, model, phase: "decode", output: "sample", signal } as const;
-      const sample = yield* callModel(call, { latents: floatTensor([1, channels, height, width], one) });
+      const call = { executor, model, phase: "decode", outputs: ["sample"], signal } as const;
+      const { sample } = yield* callModel(call, { latents: floatTensor([1, channels, height, width], one) });
       yield* onSample(sample, index);
     }
   } finally {
@@ -39,8 +38,7 @@ export async function* decodeLatents(
 
 /** A lower bound of what decoding one picture takes: the widest features at full size, before and after a convolution. */
 export function minimumDecodeBytes(parts: PipelineParts, size: { height: number; width: number }): number {
-  const model = modelOf(parts, "vae");
-  const { block_out_channels } = modelConfig(AutoencoderKLConfigSchema, model.config, model.part, model.configPath);
+  const { block_out_channels } = vaeConfig(parts);
   const channels = block_out_channels[1] ?? block_out_channels[0] ?? 1;
   return 2 * 4 * channels * size.height * size.width;
 }

@@ -1,4 +1,4 @@
-/** One call of a part: its segments as events, its output checked. */
+/** One call of a part: its segments as events, its outputs checked. */
 import { findNonFinite } from "../checkpoint/nan-scan.ts";
 import { EngineError } from "../errors.ts";
 import type { Executor } from "../runtime/executor.ts";
@@ -7,21 +7,24 @@ import type { DiffusionModel } from "./diffusion-model.ts";
 import type { Phase, PipelineEvent } from "./events.ts";
 
 /** Which part is called, for what. */
-export interface ModelCall {
+export interface ModelCall<Output extends string> {
   readonly executor: Executor;
   readonly model: DiffusionModel;
   readonly phase: Phase;
-  /** The output to return. */
-  readonly output: string;
+  /** The outputs to return. */
+  readonly outputs: readonly Output[];
   readonly signal: AbortSignal | undefined;
 }
 
 /**
- * Calls a part.
+ * Calls a part and returns its outputs by their names.
  *
- * Errors: EngineError when the output holds NaN or infinity; it names the part, and the tensor if its weights hold one.
+ * Errors: EngineError when an output holds NaN or infinity; it names the part, and the tensor if its weights hold one.
  */
-export async function* callModel(call: ModelCall, inputs: Readonly<Record<string, Tensor>>): AsyncGenerator<PipelineEvent, FloatTensor> {
+export async function* callModel<const Output extends string>(
+  call: ModelCall<Output>,
+  inputs: Readonly<Record<string, Tensor>>,
+): AsyncGenerator<PipelineEvent, Record<Output, FloatTensor>> {
   const run = call.executor.run(inputs, call.signal);
   const { phase } = call;
   for (;;) {
@@ -30,9 +33,9 @@ export async function* callModel(call: ModelCall, inputs: Readonly<Record<string
       yield { type: "segment", phase, part: call.model.part, ...value };
       continue;
     }
-    const output = value[call.output] as FloatTensor;
-    if (!allFinite(output.data)) throw await explainNonFinite(call);
-    return output;
+    const outputs = call.outputs.map((name) => [name, value[name] as FloatTensor] as const);
+    if (!outputs.every(([, { data }]) => allFinite(data))) throw await explainNonFinite(call);
+    return Object.fromEntries(outputs) as Record<Output, FloatTensor>;
   }
 }
 
@@ -41,7 +44,7 @@ function allFinite(values: Float32Array): boolean {
   return true;
 }
 
-async function explainNonFinite({ model, signal }: ModelCall): Promise<EngineError> {
+async function explainNonFinite({ model, signal }: ModelCall<string>): Promise<EngineError> {
   const found = await findNonFinite(model.tensors, { signal });
   if (found === undefined) {
     return new EngineError(`${model.part} calculated a value that is not a finite number, though its weights are all finite`, {

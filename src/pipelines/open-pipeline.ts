@@ -5,20 +5,20 @@
 import type { Folder } from "../checkpoint/byte-source.ts";
 import { subfolder } from "../checkpoint/folder.ts";
 import { parseJson, readJson } from "../checkpoint/json.ts";
-import { type ModelIndex, parseModelIndex, readModelIndex } from "../checkpoint/model-index.ts";
+import { type ComponentClass, type ModelIndex, parseModelIndex, readModelIndex } from "../checkpoint/model-index.ts";
 import { listVariants, presentVariant } from "../checkpoint/weight-store.ts";
-import { CheckpointError, nearestWord, UsageError } from "../errors.ts";
+import { CheckpointError, nearestWord, UnsupportedError, UsageError } from "../errors.ts";
 import { type LocatedModel, locateModel } from "../hub/locate-node.ts";
 import { checkModelClass } from "../models/registry.ts";
 import { onnxRuntimeNode } from "../runtime/onnxruntime-node.ts";
-import { createScheduler } from "../schedulers/registry.ts";
+import { createScheduler, SCHEDULER_CLASSES } from "../schedulers/registry.ts";
 import type { Scheduler } from "../schedulers/scheduler.ts";
 import { type ComputeDType, checkDtype } from "../tensor/dtype.ts";
 import { loadTokenizer } from "../tokenizers/registry.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { DiffusionModel } from "./diffusion-model.ts";
 import type { LoadOptions } from "./options.ts";
-import type { PipelineParts } from "./parts.ts";
+import { camelCase, type PipelineParts } from "./parts.ts";
 import type { PipelineClass } from "./pipeline-class.ts";
 import { findPipelineClass } from "./registry.ts";
 
@@ -28,6 +28,9 @@ export interface PipelineOptions extends LoadOptions {
   transformer?: DiffusionModel | null | undefined;
   /** The same for the text encoder. */
   textEncoder?: DiffusionModel | null | undefined;
+  /** The same for the second and third, in classes that have them; null is to do without, where the class can (Stable Diffusion 3's third). */
+  textEncoder2?: DiffusionModel | null | undefined;
+  textEncoder3?: DiffusionModel | null | undefined;
   /** The same for the VAE. */
   vae?: DiffusionModel | null | undefined;
 }
@@ -46,6 +49,15 @@ export interface OpenedPipeline {
   readonly own: readonly DiffusionModel[];
 }
 
+/** Slots of all classes that an option can fill. */
+const SLOTS = {
+  transformer: "transformer",
+  text_encoder: "textEncoder",
+  text_encoder_2: "textEncoder2",
+  text_encoder_3: "textEncoder3",
+  vae: "vae",
+} as const satisfies Record<string, keyof PipelineOptions>;
+
 const KNOWN_OPTIONS: readonly (keyof PipelineOptions)[] = [
   "dtype",
   "revision",
@@ -57,9 +69,7 @@ const KNOWN_OPTIONS: readonly (keyof PipelineOptions)[] = [
   "threads",
   "onEvent",
   "signal",
-  "transformer",
-  "textEncoder",
-  "vae",
+  ...Object.values(SLOTS),
 ];
 
 /** Opens a pipeline; errors as DiffusionPipeline.fromPretrained. */
@@ -68,32 +78,33 @@ export async function openPipeline(idOrFolder: string, options: PipelineOptions)
   const dtype = checkDtype(options.dtype);
   const runtime = onnxRuntimeNode({ threads: checkThreads(options.threads) });
   const given = givenModels(options);
-  let needed: ReadonlySet<string> = new Set();
+  let needed: Components = {};
   const found = await locateModel(idOrFolder, options, options.onEvent, {
     checkIndex: (text, where) => {
       needed = neededComponents(parseModelIndex(parseJson(new TextEncoder().encode(text), where), where), given, where);
     },
-    needs: (component) => needed.has(component),
+    needs: (component) => Object.hasOwn(needed, component),
   });
   const indexPath = `${found.folder.name}/model_index.json`;
   const index = await readModelIndex(found.folder, { signal: options.signal });
-  neededComponents(index, given, indexPath);
+  const components = neededComponents(index, given, indexPath);
   const pipelineClass = findPipelineClass(index.className, indexPath);
   const models = new Map<string, DiffusionModel | null>();
   const own: DiffusionModel[] = [];
   try {
+    const slots = Object.keys(pipelineClass.models);
     await checkVariant(
       found.folder,
-      pipelineClass.models.filter((part) => !given.has(part)),
+      slots.filter((part) => Object.hasOwn(components, part)),
       options.variant,
     );
-    for (const part of pipelineClass.models) {
-      const brought = given.get(part);
-      checkSlot(pipelineClass, part, brought ?? null);
-      models.set(part, brought === undefined ? await openOwn(part) : brought);
+    for (const part of slots) {
+      const brought = given.get(part) ?? null;
+      checkSlot(pipelineClass, part, brought);
+      models.set(part, Object.hasOwn(components, part) ? await openOwn(part) : brought);
     }
-    const tokenizers = await openTokenizers(found.folder, pipelineClass, index.components);
-    const scheduler = await openScheduler(found.folder, index.components.scheduler);
+    const tokenizers = await openTokenizers(found.folder, pipelineClass, components);
+    const scheduler = await openScheduler(found.folder, pipelineClass, components.scheduler);
     const located = { ...found, variant: options.variant };
     return { pipelineClass, parts: { runtime, dtype, models, tokenizers, scheduler }, located, own };
   } catch (error) {
@@ -102,7 +113,7 @@ export async function openPipeline(idOrFolder: string, options: PipelineOptions)
   }
 
   async function openOwn(part: string): Promise<DiffusionModel> {
-    const opened = await openPart(found.folder, part, index.components[part], dtype, options);
+    const opened = await openPart(found.folder, part, components[part], dtype, options);
     own.push(opened);
     reportOpened(opened, options);
     return opened;
@@ -115,20 +126,44 @@ export async function openPipeline(idOrFolder: string, options: PipelineOptions)
  * Errors: UsageError.
  */
 export function checkSlot(pipelineClass: PipelineClass, slot: string, model: DiffusionModel | null): void {
-  const expected = pipelineClass.modelClasses[slot];
+  const expected = pipelineClass.models[slot]?.className;
   if (model === null || model.className === expected) return;
   throw new UsageError(`the ${slot} of a ${pipelineClass.className} is a ${expected}, got a ${model.className}`);
 }
 
-/** The components that have to be there, after their classes have been found to be ones that halftone runs. */
-function neededComponents(index: ModelIndex, given: ReadonlyMap<string, unknown>, where: string): Set<string> {
+/**
+ * The components that are to be read from the checkpoint, undefined or null where it lacks one that the pipeline needs; all those that a
+ * model_index.json names have been found to be of classes that halftone runs.
+ *
+ * Errors: UsageError for a part that was brought to a class without it; UnsupportedError for classes.
+ */
+function neededComponents(index: ModelIndex, given: ReadonlyMap<string, DiffusionModel | null>, where: string): Components {
   const pipelineClass = findPipelineClass(index.className, where);
-  const models = pipelineClass.models.filter((part) => !given.has(part));
-  for (const part of models) {
+  const { className, models, tokenizers } = pipelineClass;
+  for (const [slot, option] of Object.entries(SLOTS)) {
+    if (given.has(slot) && !Object.hasOwn(models, slot))
+      throw new UsageError(`option ${option} was given, but a ${className} has no ${slot}`);
+  }
+  const isAbsent = (slot: string) =>
+    models[slot]?.isOptional === true && (given.has(slot) ? given.get(slot) : index.components[slot]) == null;
+  const read = Object.keys(models).filter((slot) => !given.has(slot) && !isAbsent(slot));
+  for (const part of read) {
     const entry = index.components[part];
     if (entry != null) checkModelClass(entry.className, part, where);
   }
-  return new Set([...models, ...pipelineClass.tokenizers, "scheduler"]);
+  const { scheduler } = index.components;
+  if (scheduler != null) checkSchedulerClass(pipelineClass, scheduler.className, where);
+  const withPart = Object.keys(tokenizers).filter((name) => !isAbsent(tokenizers[name] as string));
+  return Object.fromEntries([...read, ...withPart, "scheduler"].map((name) => [name, index.components[name]]));
+}
+
+/** A scheduler of the other kind would run and make noise of every picture. */
+function checkSchedulerClass({ className, schedulers }: PipelineClass, got: string, where: string): void {
+  if (schedulers.includes(got) || !SCHEDULER_CLASSES.includes(got)) return;
+  throw new UnsupportedError(`the scheduler is a ${got}, which a ${className} does not work with`, {
+    where,
+    hint: `it works with ${schedulers.join(", ")}`,
+  });
 }
 
 function refuseUnknown(options: PipelineOptions): void {
@@ -141,9 +176,14 @@ function refuseUnknown(options: PipelineOptions): void {
   }
 }
 
+/** Parts that the caller brings, or leaves out, by their slots. */
 function givenModels(options: PipelineOptions): Map<string, DiffusionModel | null> {
-  const all = { text_encoder: options.textEncoder, transformer: options.transformer, vae: options.vae };
-  return new Map(Object.entries(all).flatMap(([part, model]) => (model === undefined ? [] : [[part, model] as const])));
+  return new Map(
+    Object.entries(SLOTS).flatMap(([slot, option]) => {
+      const model = options[option];
+      return model === undefined ? [] : [[slot, model] as const];
+    }),
+  );
 }
 
 /** More threads than any machine has cores only bring it to a halt. */
@@ -154,11 +194,14 @@ function checkThreads(threads: number | undefined): number | undefined {
   throw new UsageError(`threads must be a whole number from 1 to ${MOST_THREADS}, got ${String(threads)}`);
 }
 
-type Components = ModelIndex["components"];
+type Components = Readonly<Record<string, ComponentClass | null | undefined>>;
 
-async function openPart(folder: Folder, part: string, entry: Components[string] | undefined, dtype: ComputeDType, options: LoadOptions) {
+async function openPart(folder: Folder, part: string, entry: Components[string], dtype: ComputeDType, options: LoadOptions) {
   if (entry === undefined || entry === null) {
-    throw new CheckpointError(`the model has no ${part}`, { where: `${folder.name}/model_index.json`, hint: `bring one: { ${part}: … }` });
+    throw new CheckpointError(`the model has no ${part}`, {
+      where: `${folder.name}/model_index.json`,
+      hint: `bring one: { ${camelCase(part)}: … }`,
+    });
   }
   const inside = subfolder(folder, part);
   const variant = presentVariant(await inside.list(), options.variant);
@@ -180,15 +223,18 @@ async function checkVariant(folder: Folder, parts: readonly string[], variant: s
 
 async function openTokenizers(folder: Folder, pipelineClass: PipelineClass, components: Components): Promise<Map<string, Tokenizer>> {
   const found = new Map<string, Tokenizer>();
-  for (const name of pipelineClass.tokenizers) found.set(name, await loadTokenizer(folder, name, components[name]?.className));
+  for (const name of Object.keys(pipelineClass.tokenizers)) {
+    if (Object.hasOwn(components, name)) found.set(name, await loadTokenizer(folder, name, components[name]?.className));
+  }
   return found;
 }
 
-async function openScheduler(folder: Folder, entry: Components[string] | undefined): Promise<Scheduler> {
+async function openScheduler(folder: Folder, pipelineClass: PipelineClass, entry: Components[string]): Promise<Scheduler> {
   const path = "scheduler/scheduler_config.json";
   const config = await readJson(folder, path);
   const ownName = (config as { _class_name?: unknown } | null)?._class_name;
   const className = entry?.className ?? (typeof ownName === "string" ? ownName : "");
+  checkSchedulerClass(pipelineClass, className, `${folder.name}/${path}`);
   return createScheduler(className, config, `${folder.name}/${path}`);
 }
 

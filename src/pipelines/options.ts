@@ -29,11 +29,29 @@ export interface GenerateOptions {
   height?: number | undefined;
   width?: number | undefined;
   numImagesPerPrompt?: number | undefined;
-  /** Generates at the nearest size that the model was trained for and resizes the picture. Default false (diffusers: true). */
-  useResolutionBinning?: boolean | undefined;
   /** Tokens of the prompt that the model sees. */
   maxSequenceLength?: number | undefined;
   /** Starts from these instead of drawn noise [images, channels, latentHeight, latentWidth], unscaled. */
   latents?: FloatTensor | undefined;
   signal?: AbortSignal | undefined;
+
+  // What some classes of pipelines take and others refuse.
+
+  /** Generates at the nearest size that the model was trained for and resizes the picture. Default false (diffusers: true). */
+  useResolutionBinning?: boolean | undefined;
+  /** What the second and third text encoder read instead of the prompt. */
+  prompt2?: string | undefined;
+  prompt3?: string | undefined;
+  /** What they read instead of the negative prompt. */
+  negativePrompt2?: string | undefined;
+  negativePrompt3?: string | undefined;
+  /** Layers of the CLIP encoders that are left out beyond the last one. Default 0. */
+  clipSkip?: number | undefined;
+  /** Blocks of the transformer: guides away from what it predicts without them. */
+  skipGuidanceLayers?: readonly number[] | undefined;
+  /** How strongly. Default 2.8. */
+  skipLayerGuidanceScale?: number | undefined;
+  /** Shares of the steps between which it works. Default 0.01 and 0.2. */
+  skipLayerGuidanceStart?: number | undefined;
+  skipLayerGuidanceStop?: number | undefined;
 }

@@ -10,7 +10,7 @@ import type { DiffusionModel } from "./diffusion-model.ts";
 export interface PipelineParts {
   readonly runtime: Runtime;
   readonly dtype: ComputeDType;
-  /** Parts with weights; null where the caller left one out. */
+  /** Parts with weights, one entry for each slot of the class; null where the checkpoint or the caller left one out. */
   readonly models: Map<string, DiffusionModel | null>;
   readonly tokenizers: ReadonlyMap<string, Tokenizer>;
   readonly scheduler: Scheduler;
@@ -29,14 +29,25 @@ export function modelOf(parts: PipelineParts, name: string): DiffusionModel {
   });
 }
 
-/** A tokenizer that a run needs. */
-export function tokenizerOf(parts: PipelineParts, name: string): Tokenizer {
-  const tokenizer = parts.tokenizers.get(name);
-  if (tokenizer === undefined) throw new UsageError(`the pipeline has no ${name}`);
-  return tokenizer;
+/** A part that a run can do without, or undefined where it is left out. */
+export function optionalModelOf(parts: PipelineParts, name: string): DiffusionModel | undefined {
+  return parts.models.get(name) ?? undefined;
 }
 
-/** text_encoder_2 -> textEncoder2. */
-function camelCase(name: string): string {
+/**
+ * A tokenizer that a run needs.
+ *
+ * Errors: UsageError when its part was left out as the pipeline was opened, and assigned later.
+ */
+export function tokenizerOf(parts: PipelineParts, name: string): Tokenizer {
+  const tokenizer = parts.tokenizers.get(name);
+  if (tokenizer !== undefined) return tokenizer;
+  throw new UsageError(`the pipeline has no ${name}`, {
+    hint: "it was opened without the part that the tokenizer works for: bring that part while opening",
+  });
+}
+
+/** The property of a pipeline and the option of opening one: text_encoder_2 -> textEncoder2. */
+export function camelCase(name: string): string {
   return name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 }

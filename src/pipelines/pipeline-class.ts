@@ -1,7 +1,11 @@
 /**
  * What differs from one pipeline class to the next; run.ts is what they share. A new pipeline implements this and takes a line in registry.ts.
+ *
+ * Parts are declared by the names of model_index.json, which are their slots everywhere: in specs, recipes, folders, errors.
  */
+import type { StartOptions } from "../schedulers/scheduler.ts";
 import type { FloatTensor } from "../tensor/tensor.ts";
+import type { ClassOption } from "./class-options.ts";
 import type { PipelineEvent } from "./events.ts";
 import type { PipelineParts } from "./parts.ts";
 import type { Request, RequestDefaults } from "./request.ts";
@@ -19,33 +23,49 @@ export interface WorkSize {
 /** Predicts noise for a request. */
 export interface Denoiser {
   /**
-   * One prediction, guidance applied.
+   * One prediction, guidance applied; `index` counts the steps from 0.
    *
    * Shapes: latents [images, channels, latentHeight, latentWidth] -> the same.
    */
-  predict(latents: FloatTensor, timestep: number): AsyncGenerator<PipelineEvent, Float32Array>;
+  predict(latents: FloatTensor, timestep: number, index: number): AsyncGenerator<PipelineEvent, Float32Array>;
   dispose(): Promise<void>;
+}
+
+/** What may stand in the place of a part with weights. */
+export interface ModelSlot {
+  readonly className: string;
+  /** Whether the pipeline runs without it; then model_index.json may say null, and so may the caller. Default false. */
+  readonly isOptional?: boolean;
 }
 
 /** A class of pipelines, by diffusers' name. */
 export interface PipelineClass<Conditioning = unknown> {
   readonly className: string;
-  /** Components with weights, in the order of their use. */
-  readonly models: readonly string[];
-  readonly tokenizers: readonly string[];
+  /** Parts with weights, in the order of their use. */
+  readonly models: Readonly<Record<string, ModelSlot>>;
+  /** Tokenizers, and the part that each works for: with an optional part that is not there, its tokenizer is not there either. */
+  readonly tokenizers: Readonly<Record<string, string>>;
+  /** Classes of schedulers it works with; their first noise level is what the drawn noise is multiplied by. */
+  readonly schedulers: readonly string[];
+  /** Options of a request that not every class has, as far as this one has them; the others are refused. */
+  readonly options: readonly ClassOption[];
   /** Defaults and limits of a request, from the parts' configs. */
   defaults(parts: PipelineParts): RequestDefaults;
   workSize(parts: PipelineParts, request: Request): WorkSize;
   /** A lower bound of the transformer's activations in bytes, to refuse what no memory can hold. */
   minimumActivationBytes(parts: PipelineParts, request: Request, size: WorkSize): number;
-  /** Classes of the components with weights, by their names: what may stand in a slot. */
-  readonly modelClasses: Readonly<Record<string, string>>;
   /** What is added to the latents after they have been divided by the VAE's scaling_factor. */
   latentShift(parts: PipelineParts): number;
   /** Channels of the latents. */
   latentChannels(parts: PipelineParts): number;
   /** Refuses parts that do not fit each other (UsageError) before anything is read. */
   checkParts(parts: PipelineParts): void;
+  /** Refuses what these parts cannot do of a request (UsageError). */
+  checkRequest?(parts: PipelineParts, request: Request): void;
+  /** What the user should know before the work, in sentences; a pipeline says each of them once. */
+  warnings?(parts: PipelineParts, request: Request): readonly string[];
+  /** What the scheduler is told beside the number of steps, such as a shift that depends on the size. */
+  startOptions?(parts: PipelineParts, request: Request, size: WorkSize): StartOptions;
   /** Phase one: from the prompt to what the transformer is conditioned on. */
   encode(parts: PipelineParts, request: Request): AsyncGenerator<PipelineEvent, Conditioning>;
   /** Phase two: a denoiser for this request. */

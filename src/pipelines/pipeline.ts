@@ -33,6 +33,8 @@ export class DiffusionPipeline {
   readonly #queue = new Queue();
   /** Parts that this pipeline opened, and therefore closes. */
   readonly #own: readonly DiffusionModel[];
+  /** Warnings of the class that have been given. */
+  readonly #warned = new Set<string>();
   #disposed: Promise<void> | undefined;
   #quantization: QuantizationRequest | undefined;
 
@@ -60,29 +62,47 @@ export class DiffusionPipeline {
 
   /** The denoising transformer, or null when the pipeline was opened without one. */
   get transformer(): DiffusionModel | null {
-    return this.#parts.models.get("transformer") ?? null;
+    return this.#part("transformer");
   }
 
   set transformer(model: DiffusionModel | null) {
-    this.#parts.models.set("transformer", model);
+    this.#setPart("transformer", model);
   }
 
   /** The (first) text encoder. */
   get textEncoder(): DiffusionModel | null {
-    return this.#parts.models.get("text_encoder") ?? null;
+    return this.#part("text_encoder");
   }
 
   set textEncoder(model: DiffusionModel | null) {
-    this.#parts.models.set("text_encoder", model);
+    this.#setPart("text_encoder", model);
+  }
+
+  /** The second text encoder. Errors: UsageError where the class has none, as of all parts. */
+  get textEncoder2(): DiffusionModel | null {
+    return this.#part("text_encoder_2");
+  }
+
+  set textEncoder2(model: DiffusionModel | null) {
+    this.#setPart("text_encoder_2", model);
+  }
+
+  /** The third text encoder. */
+  get textEncoder3(): DiffusionModel | null {
+    return this.#part("text_encoder_3");
+  }
+
+  set textEncoder3(model: DiffusionModel | null) {
+    this.#setPart("text_encoder_3", model);
   }
 
   /** The autoencoder whose decoder makes pictures of latents. */
   get vae(): DiffusionModel | null {
-    return this.#parts.models.get("vae") ?? null;
+    return this.#part("vae");
   }
 
   set vae(model: DiffusionModel | null) {
-    this.#parts.models.set("vae", model);
+    this.#setPart("vae", model);
   }
 
   /** The scheduler's class and config. */
@@ -125,9 +145,14 @@ export class DiffusionPipeline {
       // Parts that are assigned from now on belong to the next request.
       const parts = { ...this.#parts, models: new Map(this.#parts.models) };
       const request = this.#check(prompt, options, parts);
+      const warnings = (this.#class.warnings?.(parts, request) ?? []).filter((message) => !this.#warned.has(message));
+      for (const message of warnings) {
+        this.#warned.add(message);
+        yield { type: "warning", message };
+      }
       for (const model of parts.models.values()) if (model !== null) yield* freezing(model, request.signal);
       const about = { pipelineClass: this.#class, parts, located: this.#located, quantization: this.#quantization };
-      yield* run(this.#class, parts, request, await recipeOf(about, request));
+      yield* run(this.#class, parts, request, await recipeOf(about, request), warnings);
     } finally {
       leave();
     }
@@ -157,7 +182,21 @@ export class DiffusionPipeline {
   #check(prompt: string, options: GenerateOptions, parts: PipelineParts): Request {
     for (const [slot, model] of parts.models) checkSlot(this.#class, slot, model);
     this.#class.checkParts(parts);
-    return checkRequest(prompt, options, this.#class.defaults(parts));
+    return checkRequest(prompt, options, this.#class, parts);
+  }
+
+  #part(slot: string): DiffusionModel | null {
+    this.#checkHas(slot);
+    return this.#parts.models.get(slot) ?? null;
+  }
+
+  #setPart(slot: string, model: DiffusionModel | null): void {
+    this.#checkHas(slot);
+    this.#parts.models.set(slot, model);
+  }
+
+  #checkHas(slot: string): void {
+    if (!Object.hasOwn(this.#class.models, slot)) throw new UsageError(`a ${this.className} has no ${slot}`);
   }
 }
 

@@ -1,6 +1,7 @@
-/** From a prompt to token ids of the length that a text encoder takes, as diffusers' PixArt pipelines do it. */
+/** From prompts to token ids of the length that a text encoder takes, as diffusers' pipelines do it. */
 import { padTokens } from "../tokenizers/padding.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import type { WarningEvent } from "./events.ts";
 
 /** Token ids of one prompt. */
 export interface PromptTokens {
@@ -11,8 +12,36 @@ export interface PromptTokens {
   readonly cutText: string | undefined;
 }
 
-/** Tokens of a prompt, padded or cut to `maxLength`. */
-export function tokenizePrompt(tokenizer: Tokenizer, prompt: string, maxLength: number): PromptTokens {
+/** A text to encode, and what to call it in a warning: "negative prompt". */
+export interface NamedText {
+  readonly name: string;
+  readonly text: string;
+}
+
+/** The texts that a text encoder reads: the negative one first when guided. */
+export function guidedTexts(guided: boolean, negative: NamedText, positive: NamedText): readonly NamedText[] {
+  return guided ? [negative, positive] : [positive];
+}
+
+/** Tokens of texts, padded or cut to `maxLength`; warns of those that are cut. */
+export function* tokenizeTexts(
+  tokenizer: Tokenizer,
+  texts: readonly NamedText[],
+  maxLength: number,
+): Generator<WarningEvent, PromptTokens[]> {
+  const tokens: PromptTokens[] = [];
+  for (const { name, text } of texts) {
+    const found = tokenizePrompt(tokenizer, text, maxLength);
+    if (found.cutText !== undefined) {
+      const message = `the ${name} is longer than the ${maxLength} tokens that the model sees; cut off: "${found.cutText}"`;
+      yield { type: "warning", message };
+    }
+    tokens.push(found);
+  }
+  return tokens;
+}
+
+function tokenizePrompt(tokenizer: Tokenizer, prompt: string, maxLength: number): PromptTokens {
   const { eosTokenId, padTokenId, paddingSide } = tokenizer;
   const { inputIds, attentionMask, cut } = padTokens(tokenizer.encode(prompt), { maxLength, padTokenId, eosTokenId, paddingSide });
   return { ids: inputIds, mask: attentionMask, cutText: cut.length === 0 ? undefined : tokenizer.decode(cut) };

@@ -1,10 +1,11 @@
 /** The pipeline classes that halftone can run, by the names in model_index.json. A new pipeline is one file here and one line below. */
 import { nearestWord, UnsupportedError } from "../errors.ts";
 import type { PipelineClass } from "./pipeline-class.ts";
-import { pixArtSigma } from "./pixart.ts";
+import { pixArtAlpha, pixArtSigma } from "./pixart.ts";
 
 /** All classes by name. */
 const PIPELINE_CLASSES: Readonly<Record<string, PipelineClass>> = {
+  PixArtAlphaPipeline: pixArtAlpha as PipelineClass,
   PixArtSigmaPipeline: pixArtSigma as PipelineClass,
 };
 

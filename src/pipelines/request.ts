@@ -3,10 +3,13 @@
  */
 import { nearestWord, UsageError } from "../errors.ts";
 import type { FloatTensor } from "../tensor/tensor.ts";
+import { CLASS_OPTIONS, type ClassOptionValues, numberOption, readClassOptions, textOption } from "./class-options.ts";
 import type { GenerateOptions } from "./options.ts";
+import type { PipelineParts } from "./parts.ts";
+import type { PipelineClass } from "./pipeline-class.ts";
 
 /** A request with all its values. */
-export interface Request {
+export interface Request extends ClassOptionValues {
   readonly prompt: string;
   readonly negativePrompt: string;
   readonly seed: number | bigint;
@@ -18,7 +21,6 @@ export interface Request {
   readonly height: number;
   readonly width: number;
   readonly numImagesPerPrompt: number;
-  readonly useResolutionBinning: boolean;
   readonly maxSequenceLength: number;
   readonly latents: FloatTensor | undefined;
   readonly signal: AbortSignal | undefined;
@@ -29,6 +31,8 @@ export interface RequestDefaults {
   readonly numInferenceSteps: number;
   readonly guidanceScale: number;
   readonly maxSequenceLength: number;
+  /** The most tokens that a request may ask for. Default: maxSequenceLength. */
+  readonly longestSequence?: number;
   /** Pixels a side at which the model was trained. */
   readonly size: number;
   /** Height and width must be multiples of this. */
@@ -37,7 +41,7 @@ export interface RequestDefaults {
   readonly maxSteps: number;
 }
 
-const KNOWN_OPTIONS: readonly (keyof GenerateOptions)[] = [
+const COMMON_OPTIONS: readonly (keyof GenerateOptions)[] = [
   "negativePrompt",
   "seed",
   "numInferenceSteps",
@@ -45,7 +49,6 @@ const KNOWN_OPTIONS: readonly (keyof GenerateOptions)[] = [
   "height",
   "width",
   "numImagesPerPrompt",
-  "useResolutionBinning",
   "maxSequenceLength",
   "latents",
   "signal",
@@ -72,27 +75,29 @@ const MAX_SIDE = 65_536;
 const MAX_IMAGES = 10_000;
 
 /**
- * Checks a request.
+ * Checks a request to a pipeline of this class and these parts.
  *
  * Errors: UsageError for the first option that does not fit, naming it.
  */
-export function checkRequest(prompt: unknown, options: GenerateOptions, defaults: RequestDefaults): Request {
+export function checkRequest(prompt: unknown, options: GenerateOptions, pipelineClass: PipelineClass, parts: PipelineParts): Request {
   if (typeof prompt !== "string") {
     throw new UsageError(`the prompt must be a string, got ${Array.isArray(prompt) ? "a list" : String(prompt)}`, {
       hint: Array.isArray(prompt) ? "call generate() once for each prompt" : undefined,
     });
   }
   if (typeof options !== "object" || options === null) throw new UsageError(`the options must be an object, got ${String(options)}`);
-  refuseUnknown(options);
-  const useResolutionBinning = booleanOption("useResolutionBinning", options.useResolutionBinning ?? false);
+  refuseUnknown(options, pipelineClass);
+  const defaults = pipelineClass.defaults(parts);
+  const ofClass = readClassOptions(prompt, options, pipelineClass);
   // A binned picture is made at a trained size and resized, so any size will do.
-  const multiple = useResolutionBinning ? 1 : defaults.sizeMultiple;
+  const multiple = ofClass.useResolutionBinning ? 1 : defaults.sizeMultiple;
   const height = sizeOption("height", options.height ?? defaults.size, multiple);
   const width = sizeOption("width", options.width ?? defaults.size, multiple);
   const guidanceScale = numberOption("guidanceScale", options.guidanceScale ?? defaults.guidanceScale);
-  return {
+  const request = {
+    ...ofClass,
     prompt,
-    negativePrompt: textOption("negativePrompt", options.negativePrompt ?? ""),
+    negativePrompt: textOption("negativePrompt", options.negativePrompt),
     seed: options.seed ?? randomSeed(),
     numInferenceSteps: stepsOption(options.numInferenceSteps ?? defaults.numInferenceSteps, defaults.maxSteps),
     guidanceScale,
@@ -100,25 +105,28 @@ export function checkRequest(prompt: unknown, options: GenerateOptions, defaults
     height,
     width,
     numImagesPerPrompt: integerOption("numImagesPerPrompt", options.numImagesPerPrompt ?? 1, MAX_IMAGES),
-    useResolutionBinning,
     maxSequenceLength: integerOption(
       "maxSequenceLength",
       options.maxSequenceLength ?? defaults.maxSequenceLength,
-      defaults.maxSequenceLength,
+      defaults.longestSequence ?? defaults.maxSequenceLength,
     ),
     latents: options.latents,
     signal: options.signal,
   };
+  pipelineClass.checkRequest?.(parts, request);
+  return request;
 }
 
-function refuseUnknown(options: GenerateOptions): void {
+/** Options of other classes pass here: readClassOptions says whose they are not. */
+function refuseUnknown(options: GenerateOptions, pipelineClass: PipelineClass): void {
   for (const name of Object.keys(options)) {
-    if ((KNOWN_OPTIONS as readonly string[]).includes(name)) continue;
+    if ([...COMMON_OPTIONS, ...CLASS_OPTIONS].some((known) => known === name)) continue;
     const reason = UNSUPPORTED_OPTIONS[name];
     if (reason !== undefined) throw new UsageError(`option ${name} was given, but ${reason}`);
-    const near = nearestWord(name, KNOWN_OPTIONS);
+    const known = [...COMMON_OPTIONS, ...pipelineClass.options];
+    const near = nearestWord(name, known);
     throw new UsageError(`there is no option ${JSON.stringify(name)}`, {
-      hint: near === undefined ? `the options are ${KNOWN_OPTIONS.join(", ")}` : `did you mean ${near}?`,
+      hint: near === undefined ? `the options are ${known.join(", ")}` : `did you mean ${near}?`,
     });
   }
 }
@@ -143,21 +151,6 @@ function stepsOption(value: number, maxSteps: number): number {
 function integerOption(name: string, value: number, max: number): number {
   if (Number.isInteger(value) && value >= 1 && value <= max) return value;
   throw new UsageError(`${name} must be a whole number from 1 to ${max}, got ${String(value)}`);
-}
-
-function numberOption(name: string, value: number): number {
-  if (typeof value === "number" && Number.isFinite(value)) return value;
-  throw new UsageError(`${name} must be a finite number, got ${String(value)}`);
-}
-
-function booleanOption(name: string, value: boolean): boolean {
-  if (typeof value === "boolean") return value;
-  throw new UsageError(`${name} must be true or false, got ${String(value)}`);
-}
-
-function textOption(name: string, value: string): string {
-  if (typeof value === "string") return value;
-  throw new UsageError(`${name} must be a string, got ${String(value)}`);
 }
 
 function randomSeed(): number {

@@ -9,35 +9,40 @@ import type { Recipe } from "../image/recipe.ts";
 import { resizeAndCrop } from "../image/resize.ts";
 import { TorchGenerator } from "../random/torch-generator.ts";
 import { memoryUse, resetPeak, totalMemoryBytes } from "../runtime/memory-node.ts";
+import type { Sampling, StartOptions } from "../schedulers/scheduler.ts";
 import { elementCount, type FloatTensor, floatTensor } from "../tensor/tensor.ts";
 import { decodeLatents, minimumDecodeBytes } from "./decode.ts";
 import type { Phase, PhaseReport, PipelineEvent } from "./events.ts";
 import type { PipelineParts } from "./parts.ts";
-import type { PipelineClass, WorkSize } from "./pipeline-class.ts";
+import type { Denoiser, PipelineClass, WorkSize } from "./pipeline-class.ts";
 import type { Request } from "./request.ts";
 
 /** The recipe but for the number of the picture. */
 export type RecipeBase = Omit<Recipe, "imageIndex">;
 
-/** Runs a request; the last event is the summary. */
+/** Runs a request; the last event is the summary, which also holds the warnings that were given before. */
 export async function* run(
   pipeline: PipelineClass,
   parts: PipelineParts,
   request: Request,
   recipe: RecipeBase,
+  given: readonly string[] = [],
 ): AsyncGenerator<PipelineEvent> {
   const started = performance.now();
-  const warnings: string[] = [];
+  const warnings = [...given];
   const phases: PhaseReport[] = [];
   const size = pipeline.workSize(parts, request);
   checkMemory(pipeline, parts, request, size);
   checkLatents(request.latents, latentShape(pipeline, parts, request, size));
-  rehearse(parts, request);
+  const startOptions = { ...pipeline.startOptions?.(parts, request, size), images: request.numImagesPerPrompt };
+  rehearse(parts, request, startOptions);
   const generator = new TorchGenerator(request.seed);
 
   const conditioning = yield* measured("encode", phases, collectWarnings(pipeline.encode(parts, request), warnings));
   const noise = request.latents ?? generator.randn(latentShape(pipeline, parts, request, size), parts.dtype);
-  const latents = yield* measured("denoise", phases, denoise(pipeline, parts, request, size, conditioning, noise, generator));
+  const sampling = parts.scheduler.start(request.numInferenceSteps, startOptions);
+  const openDenoiser = () => pipeline.denoiser(parts, request, size, conditioning);
+  const latents = yield* measured("denoise", phases, denoise(openDenoiser, sampling, noise, generator));
   const pictures = decodeLatents(parts, latents, pipeline.latentShift(parts), request.signal, async function* (sample, index) {
     const [pixels] = imagesFromTensor(resizeAndCrop(sample, request.height, request.width));
     if (pixels !== undefined) yield { type: "image", index, image: new RgbImage(pixels, { ...recipe, imageIndex: index }) };
@@ -72,8 +77,8 @@ function checkMemory(pipeline: PipelineClass, parts: PipelineParts, request: Req
 }
 
 /** Takes all steps on a single number: a schedule that the scheduler refuses halfway is refused before the prompt is encoded. */
-function rehearse(parts: PipelineParts, request: Request): void {
-  const sampling = parts.scheduler.start(request.numInferenceSteps);
+function rehearse(parts: PipelineParts, request: Request, startOptions: StartOptions): void {
+  const sampling = parts.scheduler.start(request.numInferenceSteps, { ...startOptions, images: 1 });
   const one = Float32Array.of(1);
   for (const index of sampling.timesteps.keys()) {
     sampling.scaleModelInput(one, index);
@@ -100,23 +105,19 @@ function checkLatents(given: FloatTensor | undefined, shape: readonly number[]):
 }
 
 async function* denoise(
-  pipeline: PipelineClass,
-  parts: PipelineParts,
-  request: Request,
-  size: WorkSize,
-  conditioning: unknown,
+  openDenoiser: () => Denoiser,
+  sampling: Sampling,
   noise: FloatTensor,
   generator: TorchGenerator,
 ): AsyncGenerator<PipelineEvent, FloatTensor> {
-  const sampling = parts.scheduler.start(request.numInferenceSteps, { images: request.numImagesPerPrompt });
   const scale = Math.fround(sampling.initNoiseSigma);
   let sample = noise.data.map((value) => value * scale);
-  const denoiser = pipeline.denoiser(parts, request, size, conditioning);
+  const denoiser = openDenoiser();
   try {
     for (const [index, timestep] of sampling.timesteps.entries()) {
       const started = performance.now();
       const shown = floatTensor(noise.shape, sampling.scaleModelInput(sample, index));
-      const prediction = yield* denoiser.predict(shown, timestep);
+      const prediction = yield* denoiser.predict(shown, timestep, index);
       sample = sampling.step(prediction, index, sample, () => generator.randn(noise.shape).data) as typeof sample;
       const seconds = (performance.now() - started) / 1000;
       const latents = floatTensor(noise.shape, sample);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { CheckpointError, HalftoneError, UnsupportedError, UsageError } from "../errors.ts";
-import { createScheduler, SCHEDULER_CLASSES } from "./registry.ts";
+import { createScheduler, DIFFUSION_SCHEDULERS, FLOW_MATCHING_SCHEDULERS, SCHEDULER_CLASSES } from "./registry.ts";
 import { type ContractSubject, schedulerContract } from "./scheduler.contract.ts";
 import type { StartOptions } from "./scheduler.ts";
 
@@ -58,6 +58,7 @@ function failure(action: () => unknown): HalftoneError {
 describe("classes", () => {
   test("are known by diffusers' names", () => {
     expect(SCHEDULER_CLASSES).toEqual([DDIM, DPM, EULER, FLOW]);
+    expect([...DIFFUSION_SCHEDULERS, "and", ...FLOW_MATCHING_SCHEDULERS]).toEqual([DDIM, DPM, EULER, "and", FLOW]);
     for (const className of SCHEDULER_CLASSES) expect(createScheduler(className, {}).className).toBe(className);
   });
 

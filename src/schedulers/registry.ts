@@ -8,12 +8,25 @@ import { eulerDiscrete } from "./euler-discrete.ts";
 import { flowMatchEuler } from "./flow-match-euler.ts";
 import type { Scheduler } from "./scheduler.ts";
 
-const SCHEDULERS: Readonly<Record<string, (config: unknown, where: string | undefined) => Scheduler>> = {
+type Schedulers = Readonly<Record<string, (config: unknown, where: string | undefined) => Scheduler>>;
+
+const DIFFUSION: Schedulers = {
   DDIMScheduler: ddim,
   DPMSolverMultistepScheduler: dpmSolverMultistep,
   EulerDiscreteScheduler: eulerDiscrete,
+};
+
+const FLOW_MATCHING: Schedulers = {
   FlowMatchEulerDiscreteScheduler: flowMatchEuler,
 };
+
+const SCHEDULERS: Schedulers = { ...DIFFUSION, ...FLOW_MATCHING };
+
+/** Class names of schedulers for models that predict noise, and a picture in which noise grows. */
+export const DIFFUSION_SCHEDULERS: readonly string[] = Object.keys(DIFFUSION);
+
+/** Class names of schedulers for models that predict the way from picture to noise; the first sample is plain noise. */
+export const FLOW_MATCHING_SCHEDULERS: readonly string[] = Object.keys(FLOW_MATCHING);
 
 /** Class names of all schedulers that `createScheduler` makes. */
 export const SCHEDULER_CLASSES: readonly string[] = Object.keys(SCHEDULERS);

@@ -46,13 +46,15 @@ export function mergeAddedTokens(files: TokenizerJsonFiles, ofClass: ClassTokens
   const decoder = isLegacy ? legacyDecoder(files, named, lists.extra) : configDecoder(config);
 
   const tokens = new Map([...decoder].sort(([a], [b]) => a - b).map(([, token]) => [token.content, token]));
-  for (const name of TOKEN_NAMES) {
-    const entry = named.get(name);
-    if (entry === undefined) continue;
-    const token = tokens.get(textOf(entry)) ?? toToken(entry);
-    tokens.set(token.content, { ...token, special: true });
+  const names = TOKEN_NAMES.map((name) => named.get(name)).filter((entry) => entry !== undefined);
+  // A token given as an object and again as its text is added twice, and the later one decides; two of the same kind are one.
+  const known = new Set([...tokens.keys()].flatMap((text) => [`string ${text}`, `object ${text}`]));
+  for (const entry of [...names, ...lists.finish(ofClass)]) {
+    const key = `${typeof entry} ${textOf(entry)}`;
+    if (!known.has(key)) tokens.set(textOf(entry), toToken(entry));
+    known.add(key);
   }
-  for (const entry of lists.finish(ofClass)) if (!tokens.has(textOf(entry))) tokens.set(textOf(entry), toToken(entry));
+  for (const text of names.map(textOf)) tokens.set(text, { ...(tokens.get(text) as AddedToken), special: true });
   const find = (name: TokenName) => {
     const entry = named.get(name);
     return entry && textOf(entry);

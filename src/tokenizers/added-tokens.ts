@@ -34,12 +34,14 @@ export class AddedTokens {
   readonly #idOf = new Map<string, number>();
   readonly #specials = new Set<string>();
   readonly #pieceIdOf: (content: string) => number | undefined;
+  readonly #normalize: (text: string) => string;
   #size: number;
 
   /** Starts empty, above a vocabulary of pieces whose ids added tokens of the same text take over. */
-  constructor(vocabularySize: number, pieceIdOf: (content: string) => number | undefined) {
+  constructor(vocabularySize: number, pieceIdOf: (content: string) => number | undefined, normalize: (text: string) => string) {
     this.#size = vocabularySize;
     this.#pieceIdOf = pieceIdOf;
+    this.#normalize = normalize;
   }
 
   /** How many ids there are with the pieces below. */
@@ -67,9 +69,10 @@ export class AddedTokens {
     return this.#idOf.get(content);
   }
 
-  /** Returns the text of an added token, or undefined. */
+  /** Returns the text that an added token is decoded to, which is normalized where the token is, or undefined. */
   contentOf(id: number): string | undefined {
-    return this.#byId.get(id)?.content;
+    const token = this.#byId.get(id);
+    return token?.normalized ? this.#normalize(token.content) : token?.content;
   }
 
   /** Whether a text is a special token. */
@@ -78,7 +81,8 @@ export class AddedTokens {
   }
 
   /** Makes the function that cuts a text at the tokens; with `splitSpecial`, special tokens are ordinary text. */
-  splitter(normalize: (text: string) => string, splitSpecial: boolean): (text: string) => Section[] {
+  splitter(splitSpecial: boolean): (text: string) => Section[] {
+    const normalize = this.#normalize;
     const raw = new Matcher(
       this.#select((token) => !token.normalized),
       splitSpecial,

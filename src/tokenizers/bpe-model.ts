@@ -1,6 +1,6 @@
 /**
  * The model of a tokenizer by byte-pair encoding: ids by token, and the pairs of neighbours in the order in which they are merged. It stands
- * in tokenizer.json, or is made of the pieces of a sentencepiece model.
+ * in tokenizer.json, in files of its own, or is made of the pieces of a sentencepiece model.
  */
 import * as v from "valibot";
 import { CheckpointError } from "../errors.ts";
@@ -15,14 +15,8 @@ export interface BpeModel {
 
 const HINT = "get the tokenizer's files again";
 
-/** Ids by token: no v.record, which leaves out tokens that are named as an object's own properties ("constructor"). */
-const vocabularySchema = v.pipe(
-  v.custom<Record<string, number>>((value) => typeof value === "object" && value !== null && !Array.isArray(value), "Object"),
-  v.check((vocabulary) => Object.values(vocabulary).every((id) => Number.isSafeInteger(id) && id >= 0), "ids by token"),
-);
-
 /** Merges of tokenizer.json: pairs or, in older files, halves with a space between. */
-const mergesSchema = v.array(v.union([v.string(), v.strictTuple([v.string(), v.string()])]));
+const mergesSchema = v.array(v.union([v.string(), v.array(v.string())]));
 
 /**
  * Reads the model in tokenizer.json; `className` is the class that is to read it.
@@ -38,20 +32,57 @@ export function bpeModelOfJson({ model }: TokenizerJson, className: string, plac
       hint: "the file belongs to another class of tokenizer",
     });
   }
-  const vocabulary = checkValue(model.vocab, vocabularySchema, place, "tokenizer.json", "model.vocab");
-  const entries = checkValue(model.merges, mergesSchema, place, "tokenizer.json", "model.merges");
-  const merges = entries.map((entry, index): readonly [string, string] => {
+  const merges = checkValue(model.merges, mergesSchema, place, "tokenizer.json", "model.merges");
+  const vocabulary = checkedVocabulary(model.vocab, where);
+  return { vocabulary, merges: checkedMerges(vocabulary, merges, where) };
+}
+
+/**
+ * Reads a model from vocab.json, already parsed, and the text of merges.txt.
+ *
+ * Errors: CheckpointError when one is damaged.
+ */
+export function bpeModelOfText(vocab: unknown, text: string, place: TokenizerFolder): BpeModel {
+  const lines = text.split("\n").map((line) => line.replace(/\r$/, ""));
+  if (lines.at(-1) === "") lines.pop();
+  const vocabulary = checkedVocabulary(vocab, nameOfFile(place, "vocab.json"));
+  const merges = lines.filter((line) => !line.startsWith("#version"));
+  return { vocabulary, merges: checkedMerges(vocabulary, merges, nameOfFile(place, "merges.txt")) };
+}
+
+/** Ids by token; not a schema's record, which leaves out tokens named as an object's own properties ("constructor"). */
+function checkedVocabulary(value: unknown, where: string): BpeModel["vocabulary"] {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    const got = Array.isArray(value) ? "a list" : value === null ? "null" : typeof value;
+    throw new CheckpointError(`the tokenizer's vocabulary must be an object of ids by token, got ${got}`, { where, hint: HINT });
+  }
+  for (const [token, id] of Object.entries(value)) {
+    if (Number.isSafeInteger(id) && id >= 0) continue;
+    throw new CheckpointError(`the tokenizer's vocabulary must give ${JSON.stringify(token)} an id, got ${JSON.stringify(id)}`, {
+      where,
+      hint: HINT,
+    });
+  }
+  return value as BpeModel["vocabulary"];
+}
+
+/** Splits lines at their space, and refuses merges of or into tokens that the vocabulary lacks. */
+function checkedMerges(
+  vocabulary: BpeModel["vocabulary"],
+  entries: readonly (string | readonly string[])[],
+  where: string,
+): BpeModel["merges"] {
+  return entries.map((entry, index) => {
     const pair = typeof entry === "string" ? entry.split(" ") : entry;
     const [left = "", right = ""] = pair;
     const isKnown = [left, right, left + right].every((token) => Object.hasOwn(vocabulary, token));
-    if (pair.length === 2 && isKnown) return [left, right];
+    if (pair.length === 2 && isKnown) return [left, right] as const;
     const got = JSON.stringify(pair.join(" "));
     throw new CheckpointError(`merge ${index + 1} of the tokenizer must join two tokens of its vocabulary into a third, got ${got}`, {
       where,
       hint: HINT,
     });
   });
-  return { vocabulary, merges };
 }
 
 /**

@@ -104,7 +104,7 @@ describe("a folder that is not followed", () => {
     [
       "with a vocabulary that is a list",
       model({ vocab: ["a"] }),
-      'tokenizer.json\'s "model.vocab" must be Object, got Array',
+      "the tokenizer's vocabulary must be an object of ids by token, got a list",
       { where, hint },
     ],
     [

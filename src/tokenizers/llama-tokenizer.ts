@@ -53,11 +53,16 @@ export class LlamaTokenizer implements Tokenizer {
   constructor(definition: LlamaDefinition) {
     const { vocabulary, merges } = definition.model;
     this.#model = new BPE({ type: "BPE", vocab: vocabulary, merges, byte_fallback: true });
-    this.#added = new AddedTokens(this.#model.tokens_to_ids.size, (content) => this.#model.tokens_to_ids.get(content));
+    const ids = this.#model.tokens_to_ids;
+    this.#added = new AddedTokens(
+      ids.size,
+      (content) => ids.get(content),
+      (text) => text,
+    );
     for (const token of definition.addedTokens) this.#added.add(token);
-    this.#split = this.#added.splitter((text) => text, definition.splitSpecialTokens);
+    this.#split = this.#added.splitter(definition.splitSpecialTokens);
     this.#prefixSpace = definition.prefixSpace;
-    this.#spellsAll = Array.from({ length: 256 }, (_, byte) => byteToken(byte)).every((token) => this.#model.tokens_to_ids.has(token));
+    this.#spellsAll = Array.from({ length: 256 }, (_, byte) => byteToken(byte)).every((token) => ids.has(token));
     this.size = this.#added.size;
     this.padTokenId = this.#idOf(definition.padToken);
     this.#bosTokenId = definition.bosToken === undefined ? undefined : this.#idOf(definition.bosToken);

@@ -53,9 +53,10 @@ export class T5Tokenizer implements Tokenizer {
     const { pieces, charsmap } = definition;
     this.#model = new Unigram({ type: "Unigram", unk_id: UNKNOWN_ID, vocab: pieces }, definition.eosToken);
     this.#model.scores[UNKNOWN_ID] = (pieces[UNKNOWN_ID] as ScoredPiece)[1];
-    this.#added = new AddedTokens(pieces.length, (content) => this.#model.tokens_to_ids.get(content));
+    const pieceIdOf = (content: string) => this.#model.tokens_to_ids.get(content);
+    this.#added = new AddedTokens(pieces.length, pieceIdOf, (text) => charsmap?.normalize(text) ?? text);
     for (const token of definition.addedTokens) this.#added.add(token);
-    this.#split = this.#added.splitter((text) => charsmap?.normalize(text) ?? text, definition.splitSpecialTokens);
+    this.#split = this.#added.splitter(definition.splitSpecialTokens);
     this.#cleansUpSpaces = definition.cleansUpSpaces;
     this.size = this.#added.size;
     this.padTokenId = this.#idOf(definition.padToken);

@@ -41,6 +41,25 @@ export async function readBytes(place: TokenizerFolder, file: string): Promise<U
 }
 
 /**
+ * Reads a file of text whole, or returns undefined if it is not there.
+ *
+ * Errors: CheckpointError when the bytes are not UTF-8.
+ */
+export async function readText(place: TokenizerFolder, file: string): Promise<string | undefined> {
+  const bytes = await readBytes(place, file);
+  if (bytes === undefined) return undefined;
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new CheckpointError(`${file} is not text in UTF-8`, {
+      where: nameOfFile(place, file),
+      hint: "get the tokenizer's files again",
+      cause,
+    });
+  }
+}
+
+/**
  * Reads a JSON file and checks it against a schema, or returns undefined if it is not there.
  *
  * Errors: CheckpointError when the bytes are not UTF-8, the text is not JSON, or a value is not what the schema expects.

@@ -90,5 +90,5 @@ async function predict(
     ...auraFlowConstantInputs(parsed, size, floatTensor(text.shape, text.values)),
     ...auraFlowStepInputs(floatTensor(latents.shape, latents.values), timesteps),
   };
-  return runModel(withIntermediates(withIntermediates(model, "hidden"), "text", /^joint/), inputs, plan);
+  return runModel(withIntermediates(withIntermediates(model, "hidden"), "text"), inputs, plan);
 }

@@ -6,6 +6,8 @@ import { Weights, type WeightTable } from "../../src/checkpoint/weights.ts";
 import { buildGraphs, type ModelGraph } from "../../src/graph/segment.ts";
 import { AuraFlowConfigSchema } from "../../src/models/auraflow/config.ts";
 import { auraFlowConstantInputs, auraFlowStepInputs, auraFlowTransformer } from "../../src/models/auraflow/model.ts";
+import { ClipTextConfigSchema } from "../../src/models/clip/config.ts";
+import { clipTextInputs, clipTextModelWithProjection } from "../../src/models/clip/model.ts";
 import { PixArtConfigSchema } from "../../src/models/pixart/config.ts";
 import { pixArtConstantInputs, pixArtStepInputs, pixArtTransformer } from "../../src/models/pixart/model.ts";
 import { type T5Config, T5ConfigSchema, UMT5ConfigSchema } from "../../src/models/t5/config.ts";
@@ -17,10 +19,11 @@ import { floatTensor, type Tensor } from "../../src/tensor/tensor.ts";
 import { expectClose } from "../support/compare.ts";
 import { type FixtureCase, type FixtureTensor, readFixture } from "../support/fixture.ts";
 import { openFixtureTable, runModel } from "../support/model.ts";
+import { sd3Call } from "../support/sd3.ts";
 import { TOLERANCES } from "../support/tolerances.ts";
 
 interface QuantizedCase {
-  model: "t5" | "umt5" | "pixart-sigma" | "auraflow";
+  model: keyof typeof CALLS;
   case: string;
   qtype: string;
   exclude?: string;
@@ -31,24 +34,38 @@ interface Call {
   inputs: Record<string, Tensor>;
 }
 
-const CALLS: Record<QuantizedCase["model"], (config: Record<string, unknown>, found: FixtureCase, dtype: ComputeDType) => Call> = {
-  t5: (config, found, dtype) => t5Call(parseConfig(T5ConfigSchema, config, "text_encoder config", "t5"), t5Encoder, found, dtype),
-  umt5: (config, found, dtype) => t5Call(parseConfig(UMT5ConfigSchema, config, "text_encoder config", "umt5"), umt5Encoder, found, dtype),
-  "pixart-sigma": pixArtCall,
-  auraflow: auraFlowCall,
-};
+const DIFFUSERS = "diffusion_pytorch_model";
+
+const CALLS = {
+  t5: { callOf: t5Call, file: "model", output: "hidden" },
+  umt5: { callOf: umt5Call, file: "model", output: "hidden" },
+  clip: { callOf: clipCall, file: "model", output: "text_embeds" },
+  "pixart-sigma": { callOf: pixArtCall, file: DIFFUSERS, output: "sample" },
+  "sd35-medium": { callOf: sd3Call, file: DIFFUSERS, output: "sample" },
+  "sd3-wide": { callOf: sd3Call, file: DIFFUSERS, output: "sample" },
+  auraflow: { callOf: auraFlowCall, file: DIFFUSERS, output: "sample" },
+} as const;
 
 describe("a quantized model calculates what Quanto's does", () => {
-  it.each(["io", "auraflow"].flatMap((file) => readFixture(`quantized/${file}`)))("$name", async (found) => {
-    const meta = found.meta as unknown as QuantizedCase;
-    const isEncoder = meta.model === "t5" || meta.model === "umt5";
-    const { config, table } = await openFixtureTable(`models/${meta.model}`, isEncoder ? "model" : "diffusion_pytorch_model");
-    const inputs = readFixture(`models/${meta.model}/io`).find(({ name }) => name === meta.case) as FixtureCase;
-    const call = CALLS[meta.model](config, inputs, found.dtype);
-    const quantized = await quantizeTable(table, call.model(Weights.of(table)), found.dtype, meta);
-    const [output] = Object.values(await runModel(call.model(Weights.of(quantized)), call.inputs)) as [Float32Array];
-    expectClose(output, found.outputs.output?.values as Float32Array, TOLERANCES.modelRelativeRms, "output");
+  const cases = ["io", "auraflow"].flatMap((file) => readFixture(`quantized/${file}`));
+  it.each(cases)("$name", async (found) => {
+    await compare(found, false);
   });
+
+  it.each(cases.filter(({ name }) => name.startsWith("sd3-wide-float32-")))("$name, projections fused", async (found) => {
+    await compare(found, true);
+  });
+
+  async function compare(found: FixtureCase, fusesQkv: boolean): Promise<void> {
+    const meta = found.meta as unknown as QuantizedCase;
+    const { callOf, file, output } = CALLS[meta.model];
+    const { config, table } = await openFixtureTable(`models/${meta.model}`, file);
+    const inputs = readFixture(`models/${meta.model}/io`).find(({ name }) => name === meta.case) as FixtureCase;
+    const call = callOf(config, inputs, found.dtype);
+    const quantized = await quantizeTable(table, call.model(Weights.of(table)), found.dtype, meta);
+    const outputs = await runModel(call.model(Weights.of({ ...quantized, fusesQkv })), call.inputs);
+    expectClose(outputs[output] as Float32Array, found.outputs.output?.values as Float32Array, TOLERANCES.modelRelativeRms, "output");
+  }
 });
 
 /** The table with the weight of every layer replaced by its quantized tensors, in memory. */
@@ -71,7 +88,15 @@ async function quantizeTable(table: WeightTable, model: ModelGraph, dtype: Compu
   return { ...table, tensors, qtypes };
 }
 
-function t5Call(config: T5Config, encoder: typeof t5Encoder, found: FixtureCase, dtype: ComputeDType): Call {
+function t5Call(config: Record<string, unknown>, found: FixtureCase, dtype: ComputeDType): Call {
+  return encoderCall(parseConfig(T5ConfigSchema, config, "text_encoder config", "t5"), t5Encoder, found, dtype);
+}
+
+function umt5Call(config: Record<string, unknown>, found: FixtureCase, dtype: ComputeDType): Call {
+  return encoderCall(parseConfig(UMT5ConfigSchema, config, "text_encoder config", "umt5"), umt5Encoder, found, dtype);
+}
+
+function encoderCall(config: T5Config, encoder: typeof t5Encoder, found: FixtureCase, dtype: ComputeDType): Call {
   const { shape, integers } = found.inputs.input_ids as FixtureTensor;
   const [batch = 0, tokens = 0] = shape;
   const rows = (all: readonly number[]) => Array.from({ length: batch }, (_, i) => all.slice(i * tokens, (i + 1) * tokens));
@@ -79,6 +104,17 @@ function t5Call(config: T5Config, encoder: typeof t5Encoder, found: FixtureCase,
   return {
     model: (weights) => encoder(weights, config, dtype, { batch, tokens }),
     inputs: t5Inputs(config, rows(integers), rows(mask.integers)),
+  };
+}
+
+function clipCall(config: Record<string, unknown>, found: FixtureCase, dtype: ComputeDType): Call {
+  const parsed = parseConfig(ClipTextConfigSchema, config, "text_encoder config", "clip");
+  const { shape, integers } = found.inputs.input_ids as FixtureTensor;
+  const [batch = 0, tokens = 0] = shape;
+  const ids = Array.from({ length: batch }, (_, i) => integers.slice(i * tokens, (i + 1) * tokens));
+  return {
+    model: (weights) => clipTextModelWithProjection(weights, parsed, dtype, { batch, tokens }),
+    inputs: clipTextInputs(parsed, ids),
   };
 }
 

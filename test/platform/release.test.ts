@@ -27,7 +27,7 @@ describe("a run", () => {
   beforeAll(async () => {
     const folder = await openFolder(tiny);
     const open = (part: string) => DiffusionModel.open(subfolder(folder, part), { part, dtype: "float32" });
-    models = new Map(await Promise.all(pixArtSigma.models.map(async (part) => [part, await open(part)] as const)));
+    models = new Map(await Promise.all(Object.keys(pixArtSigma.models).map(async (part) => [part, await open(part)] as const)));
     return async () => {
       for (const model of models.values()) await model.dispose();
     };
@@ -43,7 +43,7 @@ describe("a run", () => {
     const tokenizers = new Map([["tokenizer", await loadTokenizer(folder, "tokenizer", "T5Tokenizer")]]);
     const scheduler = createScheduler("DPMSolverMultistepScheduler", await readJson(folder, "scheduler/scheduler_config.json"));
     const parts: PipelineParts = { runtime, dtype: "float32", models: new Map(models), tokenizers, scheduler };
-    const request = checkRequest("a fox", { ...quick, signal }, pixArtSigma.defaults(parts));
+    const request = checkRequest("a fox", { ...quick, signal }, pixArtSigma, parts);
     const events: PipelineEvent[] = [];
     for await (const event of run(pixArtSigma, parts, request, recipe)) {
       events.push(event);

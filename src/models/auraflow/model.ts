@@ -7,12 +7,13 @@
 import type { Weights } from "../../checkpoint/weights.ts";
 import { UsageError } from "../../errors.ts";
 import type { Graph, Value } from "../../graph/graph.ts";
-import { add, cast, concat, gather, reshape, silu, slice, split, transpose } from "../../graph/operators.ts";
+import { add, cast, concat, gather, reshape, silu, slice, transpose } from "../../graph/operators.ts";
 import type { ModelGraph, Segment, State } from "../../graph/segment.ts";
+import { twoLinear } from "../../nn/feed-forward.ts";
 import { linear } from "../../nn/linear.ts";
-import { modulate } from "../../nn/norm.ts";
+import { adaptiveVectors, modulate } from "../../nn/norm.ts";
+import { picture } from "../../nn/patches.ts";
 import { timestepEmbedding } from "../../nn/position-embedding.ts";
-import { timestepMlp } from "../../nn/timestep.ts";
 import { checkFloat, conversions, weightValue } from "../../nn/weight.ts";
 import type { ComputeDType } from "../../tensor/dtype.ts";
 import { type FloatTensor, intTensor, type Tensor } from "../../tensor/tensor.ts";
@@ -126,7 +127,7 @@ function embed(g: Graph, weights: Weights, config: AuraFlowConfig, size: AuraFlo
   return {
     hidden: embedPatches(g, weights.at("pos_embed"), config, size, state),
     text: concat(g, [perPicture, text], 1),
-    conditioning: silu(g, timestepMlp(g, weights.at("time_step_proj"), state.timestep as Value, width)),
+    conditioning: silu(g, twoLinear(g, weights.at("time_step_proj"), state.timestep as Value, width, silu)),
   };
 }
 
@@ -147,18 +148,13 @@ function embedPatches(g: Graph, weights: Weights, config: AuraFlowConfig, size: 
 
 /** AuraFlowPreFinalBlock (a modulation without a norm), projection to pixels of a patch, and the patches laid out as a picture again. */
 function head(g: Graph, weights: Weights, config: AuraFlowConfig, size: AuraFlowSize, state: State): Value {
-  const width = innerWidth(config);
   const { rows, columns } = patchGrid(config, size);
   const hidden = state.hidden as Value;
   const tokens = hidden.shape[1] as number;
-  const picture = slice(g, hidden, 1, tokens - rows * columns, tokens);
-  const conditioning = state.conditioning as Value;
-  const vectors = linear(g, weights.at("norm_out", "linear"), conditioning, { out: 2 * width, bias: false });
-  const [scale, shift] = split(g, reshape(g, vectors, [conditioning.shape[0] as number, 2, width]), 2, 1) as [Value, Value];
+  const patches = slice(g, hidden, 1, tokens - rows * columns, tokens);
+  const [scale, shift] = adaptiveVectors(g, weights.at("norm_out"), state.conditioning as Value, 2, false) as [Value, Value];
   const patch = config.patch_size;
   const out = patch * patch * config.out_channels;
-  const projected = linear(g, weights.at("proj_out"), modulate(g, picture, scale, shift), { out, bias: false });
-  const patches = reshape(g, projected, [size.batch, rows, columns, patch, patch, config.out_channels]);
-  const laidOut = transpose(g, patches, [0, 5, 1, 3, 2, 4]);
-  return reshape(g, laidOut, [size.batch, config.out_channels, size.latentHeight, size.latentWidth]);
+  const projected = linear(g, weights.at("proj_out"), modulate(g, patches, scale, shift), { out, bias: false });
+  return picture(g, projected, { rows, columns, patch });
 }

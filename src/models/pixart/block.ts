@@ -6,9 +6,9 @@
  */
 import type { Weights } from "../../checkpoint/weights.ts";
 import type { Graph, Value } from "../../graph/graph.ts";
-import { add, gelu, multiply, reshape, split } from "../../graph/operators.ts";
+import { add, multiply, reshape, split } from "../../graph/operators.ts";
 import { attention } from "../../nn/attention.ts";
-import { linear } from "../../nn/linear.ts";
+import { feedForward } from "../../nn/feed-forward.ts";
 import { layerNorm, modulate } from "../../nn/norm.ts";
 import { weightValue } from "../../nn/weight.ts";
 import type { PixArtConfig } from "./config.ts";
@@ -39,7 +39,7 @@ export function pixArtBlock(g: Graph, weights: Weights, config: PixArtConfig, x:
   const second = add(g, crossed, first);
 
   const norm2 = layerNorm(g, config.norm_elementwise_affine ? weights.at("norm2") : undefined, second, config.norm_eps);
-  const fed = feedForward(g, weights.at("ff", "net"), modulate(g, norm2, scaleFeed, shiftFeed));
+  const fed = feedForward(g, weights.at("ff"), modulate(g, norm2, scaleFeed, shiftFeed));
   return add(g, multiply(g, gateFeed, fed), second);
 }
 
@@ -51,11 +51,4 @@ export function pixArtBlock(g: Graph, weights: Weights, config: PixArtConfig, x:
 export function scaleShiftVectors(g: Graph, weights: Weights, timestep: Value, count: number): Value[] {
   const table = weightValue(g, weights.tensor("scale_shift_table", [count, timestep.shape.at(-1) as number]), { after: timestep });
   return split(g, add(g, table, timestep), count, 1);
-}
-
-/** diffusers' FeedForward with GELU (tanh): net.0.proj widens four times, net.2 narrows. */
-function feedForward(g: Graph, weights: Weights, x: Value): Value {
-  const width = x.shape.at(-1) as number;
-  const inner = gelu(g, linear(g, weights.at(0, "proj"), x, { out: 4 * width }), "tanh");
-  return linear(g, weights.at(2), inner, { out: width });
 }

@@ -6,13 +6,13 @@
  */
 import type { Weights } from "../../checkpoint/weights.ts";
 import type { Graph, Value } from "../../graph/graph.ts";
-import { add, cast, concat, gelu, reshape, silu, transpose } from "../../graph/operators.ts";
+import { add, cast, concat, reshape, silu } from "../../graph/operators.ts";
 import type { ModelGraph, State } from "../../graph/segment.ts";
-import { conv } from "../../nn/conv.ts";
+import { geluTanh, twoLinear } from "../../nn/feed-forward.ts";
 import { linear } from "../../nn/linear.ts";
 import { layerNorm, modulate } from "../../nn/norm.ts";
+import { patchSequence, picture } from "../../nn/patches.ts";
 import { sinCosPositionEmbedding, timestepEmbedding } from "../../nn/position-embedding.ts";
-import { timestepMlp } from "../../nn/timestep.ts";
 import type { ComputeDType } from "../../tensor/dtype.ts";
 import { type FloatTensor, floatTensor, intTensor, type Tensor } from "../../tensor/tensor.ts";
 import { pixArtBlock, scaleShiftVectors } from "./block.ts";
@@ -116,14 +116,14 @@ function innerWidth(config: PixArtConfig): number {
 
 function embed(g: Graph, weights: Weights, config: PixArtConfig, state: State): State {
   const width = innerWidth(config);
-  const patch = config.patch_size;
-  const patches = conv(g, weights.at("pos_embed", "proj"), state.latents as Value, { out: width, kernel: patch, stride: patch });
-  const [batch, , rows, columns] = patches.shape as [number, number, number, number];
-  const sequence = transpose(g, reshape(g, patches, [batch, width, rows * columns]), [0, 2, 1]);
+  const sequence = patchSequence(g, weights.at("pos_embed", "proj"), state.latents as Value, { out: width, patch: config.patch_size });
   const embeddedTimestep = embedTimestep(g, weights.at("adaln_single", "emb"), width, state);
   return {
     hidden: add(g, sequence, state.position as Value),
-    caption: config.caption_channels == null ? (state.encoder_hidden_states as Value) : projectCaption(g, weights, width, state),
+    caption:
+      config.caption_channels == null
+        ? (state.encoder_hidden_states as Value)
+        : twoLinear(g, weights.at("caption_projection"), state.encoder_hidden_states as Value, width, geluTanh),
     key_mask: cast(g, state.caption_mask as Value, "int32"),
     embedded_timestep: embeddedTimestep,
     modulation: linear(g, weights.at("adaln_single", "linear"), silu(g, embeddedTimestep), { out: 6 * width }),
@@ -132,18 +132,12 @@ function embed(g: Graph, weights: Weights, config: PixArtConfig, state: State): 
 
 /** PixArtAlphaCombinedTimestepSizeEmbeddings: the timestep and, for some PixArt-α models, resolution and aspect ratio. */
 function embedTimestep(g: Graph, weights: Weights, width: number, state: State): Value {
-  const timestep = timestepMlp(g, weights.at("timestep_embedder"), state.timestep as Value, width);
+  const timestep = twoLinear(g, weights.at("timestep_embedder"), state.timestep as Value, width, silu);
   if (state.resolution === undefined) return timestep;
   const third = width / 3;
-  const resolution = timestepMlp(g, weights.at("resolution_embedder"), state.resolution, third);
-  const aspectRatio = timestepMlp(g, weights.at("aspect_ratio_embedder"), state.aspect_ratio as Value, third);
+  const resolution = twoLinear(g, weights.at("resolution_embedder"), state.resolution, third, silu);
+  const aspectRatio = twoLinear(g, weights.at("aspect_ratio_embedder"), state.aspect_ratio as Value, third, silu);
   return add(g, timestep, concat(g, [reshape(g, resolution, [resolution.shape[0] as number, 2 * third]), aspectRatio], 1));
-}
-
-function projectCaption(g: Graph, weights: Weights, width: number, state: State): Value {
-  const projection = weights.at("caption_projection");
-  const inner = gelu(g, linear(g, projection.at("linear_1"), state.encoder_hidden_states as Value, { out: width }), "tanh");
-  return linear(g, projection.at("linear_2"), inner, { out: width });
 }
 
 /** Norm, modulation, projection to pixels of a patch, and the patches laid out as a picture again. */
@@ -154,9 +148,5 @@ function head(g: Graph, weights: Weights, config: PixArtConfig, size: PixArtSize
   const patch = config.patch_size;
   const channels = config.out_channels ?? config.in_channels;
   const projected = linear(g, weights.at("proj_out"), modulated, { out: patch * patch * channels });
-  const rows = size.latentHeight / patch;
-  const columns = size.latentWidth / patch;
-  const patches = reshape(g, projected, [size.batch, rows, columns, patch, patch, channels]);
-  const picture = transpose(g, patches, [0, 5, 1, 3, 2, 4]);
-  return reshape(g, picture, [size.batch, channels, rows * patch, columns * patch]);
+  return picture(g, projected, { rows: size.latentHeight / patch, columns: size.latentWidth / patch, patch });
 }

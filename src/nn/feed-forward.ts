@@ -1,0 +1,31 @@
+/** Two linear layers with an activation between them, under the names that diffusers' modules give them. */
+import type { Weights } from "../checkpoint/weights.ts";
+import type { Graph, Value } from "../graph/graph.ts";
+import { gelu } from "../graph/operators.ts";
+import { linear } from "./linear.ts";
+
+/**
+ * FeedForward with GELU by tanh: net.0.proj widens four times, net.2 narrows.
+ *
+ * Shapes: x [..., width] -> the same. Source: diffusers models/attention.py@0.42.1 FeedForward, activation_fn "gelu-approximate".
+ */
+export function feedForward(g: Graph, weights: Weights, x: Value): Value {
+  const width = x.shape.at(-1) as number;
+  const net = weights.at("net");
+  return linear(g, net.at(2), geluTanh(g, linear(g, net.at(0, "proj"), x, { out: 4 * width })), { out: width });
+}
+
+/**
+ * linear_1, activation, linear_2, both of the same output width.
+ *
+ * Shapes: x [..., in] -> [..., out]. Source: diffusers models/embeddings.py@0.42.1 TimestepEmbedding (SiLU), PixArtAlphaTextProjection
+ * (GELU by tanh or SiLU).
+ */
+export function twoLinear(g: Graph, weights: Weights, x: Value, out: number, activation: (g: Graph, x: Value) => Value): Value {
+  return linear(g, weights.at("linear_2"), activation(g, linear(g, weights.at("linear_1"), x, { out })), { out });
+}
+
+/** GELU by tanh, as an activation to hand over. */
+export function geluTanh(g: Graph, x: Value): Value {
+  return gelu(g, x, "tanh");
+}

@@ -3,7 +3,7 @@
  */
 import { parseConfig } from "../checkpoint/config.ts";
 import type { Weights } from "../checkpoint/weights.ts";
-import { nearestWord, UnsupportedError } from "../errors.ts";
+import { nearestWord, UnsupportedError, withArticle } from "../errors.ts";
 import type { ModelGraph } from "../graph/segment.ts";
 import type { ComputeDType } from "../tensor/dtype.ts";
 import { AuraFlowConfigSchema } from "./auraflow/config.ts";
@@ -139,7 +139,7 @@ export function findModelClass(className: string, part: string, where: string): 
   if (found !== undefined) return found;
   const known = Object.keys(MODEL_CLASSES);
   const near = nearestWord(className, known);
-  throw new UnsupportedError(`${part} is a ${className}, which halftone does not run`, {
+  throw new UnsupportedError(`${part} is ${withArticle(className)}, which halftone does not run`, {
     where,
     hint: near === undefined ? `the classes it runs are ${known.join(", ")}` : `the nearest class it runs is ${near}`,
   });

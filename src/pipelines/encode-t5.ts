@@ -1,6 +1,6 @@
-/** Texts through a T5 encoder: one call for all of them, so that the weights are read once. */
-import { T5ConfigSchema } from "../models/t5/config.ts";
-import { t5Encoder, t5Inputs } from "../models/t5/model.ts";
+/** Texts through an encoder of T5's kind: one call for all of them, so that the weights are read once. */
+import { T5ConfigSchema, UMT5ConfigSchema } from "../models/t5/config.ts";
+import { t5Encoder, t5Inputs, umt5Encoder } from "../models/t5/model.ts";
 import { Executor } from "../runtime/executor.ts";
 import type { FloatTensor } from "../tensor/tensor.ts";
 import type { PipelineEvent } from "./events.ts";
@@ -9,8 +9,11 @@ import { partConfig } from "./part-configs.ts";
 import { modelOf, type PipelineParts } from "./parts.ts";
 import type { PromptTokens } from "./prompt.ts";
 
+const T5 = { schema: T5ConfigSchema, encoder: t5Encoder };
+const UMT5 = { schema: UMT5ConfigSchema, encoder: umt5Encoder };
+
 /**
- * Encodes token lists of equal length with the part of that name; its mask decides which tokens are attended to.
+ * Encodes token lists of equal length with the part of that name, a T5 or UMT5; its mask decides which tokens are attended to.
  *
  * Shapes: result [texts, tokens, d_model].
  */
@@ -21,9 +24,10 @@ export async function* encodeWithT5(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<PipelineEvent, FloatTensor> {
   const model = modelOf(parts, name);
-  const config = partConfig(parts, name, T5ConfigSchema);
+  const { schema, encoder } = model.className === "UMT5EncoderModel" ? UMT5 : T5;
+  const config = partConfig(parts, name, schema);
   const size = { batch: tokens.length, tokens: tokens[0]?.ids.length ?? 0 };
-  const executor = new Executor(parts.runtime, t5Encoder(model.weights(), config, model.dtype, size));
+  const executor = new Executor(parts.runtime, encoder(model.weights(), config, model.dtype, size));
   try {
     const inputs = t5Inputs(
       config,

@@ -81,9 +81,24 @@ function singleBlocks(weights: Weights, config: AuraFlowConfig): Segment[] {
 }
 
 /**
+ * Refuses a picture with more patches a side than there are positions.
+ *
+ * Errors: UsageError.
+ */
+export function checkAuraFlowSize(config: AuraFlowConfig, size: Pick<AuraFlowSize, "latentHeight" | "latentWidth">): void {
+  const side = positionSide(config);
+  const { rows, columns } = patchGrid(config, size);
+  if (rows <= side && columns <= side) return;
+  throw new UsageError(
+    `the latents of ${size.latentHeight} x ${size.latentWidth} have ${rows} x ${columns} patches, and the transformer has positions for ${side} x ${side}`,
+    { hint: "choose a smaller picture" },
+  );
+}
+
+/**
  * The inputs that stay the same through all steps.
  *
- * Errors: UsageError when the picture has more patches a side than there are positions.
+ * Errors: as checkAuraFlowSize.
  */
 export function auraFlowConstantInputs(
   config: AuraFlowConfig,
@@ -101,20 +116,15 @@ export function auraFlowStepInputs(latents: FloatTensor, timesteps: readonly num
 
 /** Where in the square of learned positions each patch lies: the picture takes the middle. */
 function middlePositions(config: AuraFlowConfig, size: AuraFlowSize): number[] {
+  checkAuraFlowSize(config, size);
   const side = positionSide(config);
   const { rows, columns } = patchGrid(config, size);
-  if (rows > side || columns > side) {
-    throw new UsageError(
-      `the latents of ${size.latentHeight} x ${size.latentWidth} have ${rows} x ${columns} patches, and the transformer has positions for ${side} x ${side}`,
-      { hint: "choose a smaller picture" },
-    );
-  }
   const top = Math.floor(side / 2) - Math.floor(rows / 2);
   const left = Math.floor(side / 2) - Math.floor(columns / 2);
   return Array.from({ length: rows * columns }, (_, i) => (top + Math.floor(i / columns)) * side + left + (i % columns));
 }
 
-function patchGrid(config: AuraFlowConfig, size: AuraFlowSize): { rows: number; columns: number } {
+function patchGrid(config: AuraFlowConfig, size: Pick<AuraFlowSize, "latentHeight" | "latentWidth">): { rows: number; columns: number } {
   return { rows: size.latentHeight / config.patch_size, columns: size.latentWidth / config.patch_size };
 }
 

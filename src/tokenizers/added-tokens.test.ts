@@ -43,9 +43,9 @@ test("a single word stands between neither letters nor digits", () => {
 });
 
 test("normalized tokens are searched in normalized text, after the others", () => {
-  const lower = (text: string) => text.toLowerCase();
-  const split = addAll({ content: "[B]", normalized: true, special: false }, { content: "<X>" }).splitter(false);
-  expect(split("A[b]<X>[B]<x>")).toEqual(["a", 4, 5, 4, "<x>"]);
+  const added = addAll({ content: "[B]", normalized: true, special: false }, { content: "<X>" });
+  expect(added.splitter(false)("A[b]<X>[B]<x>")).toEqual(["a", 4, 5, 4, "<x>"]);
+  expect([added.contentOf(4), added.contentOf(5)]).toEqual(["[b]", "<X>"]);
 });
 
 test("special tokens can be ordinary text", () => {

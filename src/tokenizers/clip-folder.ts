@@ -16,7 +16,7 @@ const HINT = "get the tokenizer's files again";
 const END = "<|endoftext|>";
 
 /** Merges of tokenizer.json: pairs or, in older files, lines. */
-const mergesSchema = v.array(v.union([v.string(), v.strictTuple([v.string(), v.string()])]));
+const mergesSchema = v.array(v.union([v.string(), v.array(v.string())]));
 
 const TOKENS: ClassTokens = {
   named: [
@@ -88,7 +88,8 @@ function modelOfJson({ model }: TokenizerJson, place: TokenizerFolder): Model {
 /** Ids by token; not a schema's record, which leaves out tokens named as an object's own properties ("constructor"). */
 function checkedVocabulary(value: unknown, where: string): Model["vocabulary"] {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new CheckpointError("the tokenizer's vocabulary must be an object of ids by token", { where, hint: HINT });
+    const got = Array.isArray(value) ? "a list" : value === null ? "null" : typeof value;
+    throw new CheckpointError(`the tokenizer's vocabulary must be an object of ids by token, got ${got}`, { where, hint: HINT });
   }
   for (const [token, id] of Object.entries(value)) {
     if (Number.isSafeInteger(id) && id >= 0) continue;
@@ -101,7 +102,7 @@ function checkedVocabulary(value: unknown, where: string): Model["vocabulary"] {
 }
 
 /** Splits lines at their space, and refuses merges of or into tokens that the vocabulary lacks. */
-function checkedModel(vocabulary: Model["vocabulary"], entries: readonly (string | readonly [string, string])[], where: string): Model {
+function checkedModel(vocabulary: Model["vocabulary"], entries: readonly (string | readonly string[])[], where: string): Model {
   const merges = entries.map((entry, index): readonly [string, string] => {
     const pair = typeof entry === "string" ? entry.split(" ") : entry;
     const [left = "", right = ""] = pair;

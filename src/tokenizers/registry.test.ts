@@ -197,22 +197,22 @@ const unsupported: [string, Record<string, string | Uint8Array>, string | undefi
   [
     "an unknown class",
     { "spiece.model": MODEL },
-    "CLIPTokenizer",
-    'tokenizer class "CLIPTokenizer" is not supported, only T5Tokenizer and T5TokenizerFast',
+    "BertTokenizer",
+    'tokenizer class "BertTokenizer" is not supported, only CLIPTokenizer, CLIPTokenizerFast, T5Tokenizer, T5TokenizerFast',
     { where: "model/tokenizer" },
   ],
   [
     "a class named as an object's own",
     { "spiece.model": MODEL },
     "constructor",
-    'tokenizer class "constructor" is not supported, only T5Tokenizer and T5TokenizerFast',
+    'tokenizer class "constructor" is not supported, only CLIPTokenizer, CLIPTokenizerFast, T5Tokenizer, T5TokenizerFast',
     { where: "model/tokenizer" },
   ],
   [
     "an unknown class in the config",
     config({ tokenizer_class: "LlamaTokenizer" }),
     undefined,
-    'tokenizer class "LlamaTokenizer" is not supported, only T5Tokenizer and T5TokenizerFast',
+    'tokenizer class "LlamaTokenizer" is not supported, only CLIPTokenizer, CLIPTokenizerFast, T5Tokenizer, T5TokenizerFast',
     { where: "model/tokenizer" },
   ],
   [

@@ -139,7 +139,7 @@ def run(pipeline, latents, options):
     return {"embeddings": embeddings, "noise": predictions[0], "steps": steps, "pixels": pixels}
 
 
-def drift(pipeline, latents, options, result, runs=3):
+def drift(pipeline, latents, options, result, runs=3, run=run):
     """Runs again from latents moved by 1e-7, relative; returns the largest relative RMS of final latents and difference of pictures."""
     largest, levels = 0.0, 0
     for index in range(runs):

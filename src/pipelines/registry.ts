@@ -2,10 +2,12 @@
 import { nearestWord, UnsupportedError } from "../errors.ts";
 import type { PipelineClass } from "./pipeline-class.ts";
 import { pixArtSigma } from "./pixart.ts";
+import { stableDiffusion3 } from "./stable-diffusion-3.ts";
 
 /** All classes by name. */
 const PIPELINE_CLASSES: Readonly<Record<string, PipelineClass>> = {
   PixArtSigmaPipeline: pixArtSigma as PipelineClass,
+  StableDiffusion3Pipeline: stableDiffusion3 as PipelineClass,
 };
 
 /**

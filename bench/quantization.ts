@@ -12,6 +12,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
+import { parseJson } from "../src/checkpoint/json.ts";
 import { joinGrid } from "../src/image/grid.ts";
 import type { Pixels } from "../src/image/pixels.ts";
 import { encodePng } from "../src/image/png.ts";
@@ -139,7 +140,8 @@ async function run(spec: string | undefined, exclude: readonly string[]): Promis
 /** What the first step would have made of the noise if the model had predicted zeros: a step is linear in the prediction. */
 function withoutPrediction(shape: readonly number[]): Float32Array {
   const count = shape.reduce((product, dim) => product * dim, 1);
-  const config = JSON.parse(readFileSync(path.join(model, "scheduler", "scheduler_config.json"), "utf8")) as { _class_name: string };
+  const file = path.join(model, "scheduler", "scheduler_config.json");
+  const config = parseJson(readFileSync(file), file) as { _class_name: string };
   const all = new Float32Array(count * PROMPTS.length);
   for (const seed of PROMPTS.keys()) {
     const noise = new TorchGenerator(seed).randn(shape, dtype).data;

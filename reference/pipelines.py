@@ -7,9 +7,11 @@ ship it.
 usage: python reference/pipelines.py
 """
 
+import inspect
 import json
 import shutil
 
+import diffusers
 import numpy
 import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, PixArtSigmaPipeline, PixArtTransformer2DModel
@@ -45,10 +47,11 @@ def near_denoiser(model, gain):
     back = basis.reshape(width, channels, size, size) * spread / gain
     rows = model.proj_out.weight.view(size, size, config.out_channels, width)
     rows[:, :, :channels].copy_(back.permute(2, 3, 1, 0))
-    # The embedded timestep also scales the head: keep that small, but not what it does to the blocks.
+    # The embedded timestep (and size) also scales the head: keep that small, but not what it does to the blocks.
     model.scale_shift_table.mul_(0.02)
-    model.adaln_single.emb.timestep_embedder.linear_2.weight.mul_(0.05)
-    model.adaln_single.emb.timestep_embedder.linear_2.bias.mul_(0.05)
+    for embedder in (module for name, module in model.adaln_single.emb.named_children() if name.endswith("_embedder")):
+        embedder.linear_2.weight.mul_(0.05)
+        embedder.linear_2.bias.mul_(0.05)
     model.adaln_single.linear.weight.mul_(20)
     return model
 
@@ -98,12 +101,20 @@ def write_tiny():
     shutil.copyfile(DEMO / "tokenizer" / "spiece.model", TINY / "tokenizer" / "spiece.model")
 
 
+def load_scheduler(folder, _class_name="DPMSolverMultistepScheduler", **overrides):
+    """Loads the scheduler with changes, among them its class."""
+    config = DPMSolverMultistepScheduler.load_config(folder / "scheduler")
+    config = {key: value for key, value in config.items() if not key.startswith("_")}
+    return getattr(diffusers, _class_name).from_config({**config, **overrides})
+
+
 def load(folder, dtype, overrides=None):
     """Loads a pipeline folder with weights rounded to a dtype and widened to float32; overrides: {component: {config field: value}}."""
     overrides = overrides or {}
     transformer = rounded(PixArtTransformer2DModel, folder / "transformer", DTYPES[dtype], **overrides.get("transformer", {}))
-    scheduler = DPMSolverMultistepScheduler.from_pretrained(folder / "scheduler", **overrides.get("scheduler", {}))
-    pipeline = PixArtSigmaPipeline(
+    scheduler = load_scheduler(folder, **overrides.get("scheduler", {}))
+    cls = getattr(diffusers, json.loads((folder / "model_index.json").read_text())["_class_name"])
+    pipeline = cls(
         tokenizer=T5Tokenizer.from_pretrained(folder / "tokenizer"),
         text_encoder=rounded(T5EncoderModel, folder / "text_encoder", DTYPES[dtype]),
         vae=rounded(AutoencoderKL, folder / "vae", DTYPES[dtype]),
@@ -171,9 +182,10 @@ def case(folder, name, seed=0, dtype="float32", config=None, keep_embeddings=Fal
     outputs = {"initial_latents": latents, "noise_first": result["noise"]}
     outputs |= {f"latents_{index + 1}": value for index, value in enumerate(result["steps"]) if index < 4 or index + 1 in (count // 2, count)}
     outputs |= {"final_latents": result["steps"][-1], "picture": result["pixels"], "timesteps": pipeline.scheduler.timesteps}
+    tokens = inspect.signature(type(pipeline).__call__).parameters["max_sequence_length"].default
     prompts = [("prompt", options["prompt"]), ("negative_prompt", options.get("negative_prompt", ""))]
     for (label, text), (mask, embeds) in zip(prompts, result["embeddings"], strict=False):
-        ids = pipeline.tokenizer(text.lower().strip(), padding="max_length", max_length=300, truncation=True, return_tensors="pt").input_ids
+        ids = pipeline.tokenizer(text.lower().strip(), padding="max_length", max_length=tokens, truncation=True, return_tensors="pt").input_ids
         outputs |= {f"{label}_ids": ids.to(torch.int32), f"{label}_mask": mask.to(torch.int32)}
         if keep_embeddings:
             outputs[f"{label}_embeds"] = embeds

@@ -120,17 +120,17 @@ PIPELINES = [
 ]
 
 
-def pipeline_cases():
-    """Runs the tiny pipeline of pipelines.py with quantized parts: 20 steps, guided."""
+def pipeline_cases(folder=pipelines.TINY, kinds=PIPELINES):
+    """Runs a tiny pipeline of pipelines.py with quantized parts: 20 steps, guided."""
     made = []
-    for index, (name, dtype, transformer, text_encoder, exclude) in enumerate(PIPELINES):
-        pipeline = pipelines.load(pipelines.TINY, dtype)
+    for index, (name, dtype, transformer, text_encoder, exclude) in enumerate(kinds):
+        pipeline = pipelines.load(folder, dtype)
         options = {} if exclude is None else {"exclude": exclude}
-        pipeline.transformer = quantized(PixArtTransformer2DModel, pipelines.TINY / "transformer", dtype, transformer, **options)
+        pipeline.transformer = quantized(PixArtTransformer2DModel, folder / "transformer", dtype, transformer, **options)
         if text_encoder is not None:
-            pipeline.text_encoder = quantized(T5EncoderModel, pipelines.TINY / "text_encoder", dtype, text_encoder)
+            pipeline.text_encoder = quantized(T5EncoderModel, folder / "text_encoder", dtype, text_encoder)
         prompt = "A red fox, sitting in the snow"
-        case = pipelines.case(pipelines.TINY, name, seed=40 + index, dtype=dtype, pipeline=pipeline, prompt=prompt, num_inference_steps=20)
+        case = pipelines.case(folder, name, seed=40 + index, dtype=dtype, pipeline=pipeline, prompt=prompt, num_inference_steps=20)
         case["outputs"] = {key: case["outputs"][key] for key in ("final_latents", "picture")}
         spec = {"transformer": transformer} | ({} if text_encoder is None else {"text_encoder": text_encoder})
         made.append(case | {"quantization": {"spec": ",".join(f"{part}={qtype}" for part, qtype in spec.items()), **options}})

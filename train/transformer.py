@@ -58,7 +58,22 @@ def new_models(vocabulary, heads, blocks):
     return text_encoder, transformer
 
 
-def warm_models(folder, tokenizer):
+def deeper(transformer, blocks):
+    """The same function with more blocks: those that are added begin as the identity, since all that they would add is multiplied by zero."""
+    grown = PixArtTransformer2DModel.from_config({**transformer.config, "num_layers": blocks})
+    missing, _ = grown.load_state_dict(transformer.state_dict(), strict=False)
+    for block in list(grown.transformer_blocks)[transformer.config.num_layers :]:
+        for layer in (block.attn1.to_out[0], block.attn2.to_out[0], block.ff.net[2]):
+            torch.nn.init.zeros_(layer.weight)
+            torch.nn.init.zeros_(layer.bias)
+        torch.nn.init.normal_(block.scale_shift_table, std=0.02)
+        with torch.no_grad():
+            block.scale_shift_table[[2, 5]] = 0.5
+    assert all(name.startswith("transformer_blocks.") for name in missing), missing
+    return grown
+
+
+def warm_models(folder, tokenizer, blocks):
     """The models of a finished checkpoint; each new piece starts at the mean of what the old tokenizer makes of its text."""
     text_encoder = T5EncoderModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
     transformer = PixArtTransformer2DModel.from_pretrained(folder / "transformer").float()
@@ -71,7 +86,7 @@ def warm_models(folder, tokenizer):
             parts = [same] if same != old.unk_token_id or piece == "<unk>" else old(piece.replace("▁", " "), add_special_tokens=False).input_ids
             if parts:
                 text_encoder.shared.weight[index] = before[parts].mean(0)
-    return text_encoder, transformer
+    return text_encoder, deeper(transformer, blocks) if blocks > transformer.config.num_layers else transformer
 
 
 class Batches:
@@ -111,7 +126,7 @@ def main():
     args = parser.parse_args()
     prepare(args.threads, args.seed)
     tokenizer = T5Tokenizer.from_pretrained(FOLDER / "tokenizer")
-    models = warm_models(args.warm_start, tokenizer) if args.warm_start else new_models(len(tokenizer), args.heads, args.blocks)
+    models = warm_models(args.warm_start, tokenizer, args.blocks) if args.warm_start else new_models(len(tokenizer), args.heads, args.blocks)
     text_encoder, transformer = (model.train() for model in models)
     trained = [p for model in models for p in model.parameters()]
     optimizer = torch.optim.AdamW(split_decay(models, 0.01), lr=args.rate, betas=(0.9, 0.98), fused=True)

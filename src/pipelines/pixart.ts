@@ -1,8 +1,11 @@
 /**
- * PixArt-Σ's pipeline: T5 reads the prompt, the transformer denoises, guided by the negative prompt.
+ * PixArt's pipelines: T5 reads the prompt, the transformer denoises, guided by the negative prompt. α and Σ differ in how many tokens they
+ * read, in whether the transformer is told the picture's size, and in the sizes they know.
  *
- * Source: diffusers pipelines/pixart_alpha/pipeline_pixart_sigma.py@0.42.1; differs: sizes are taken as given unless binning is asked for, and
- * prompt and negative prompt are encoded in one call, with the same result.
+ * Source: diffusers pipelines/pixart_alpha/pipeline_pixart_alpha.py and pipeline_pixart_sigma.py@0.42.1; differs: sizes are taken as given
+ * unless binning is asked for; prompt and negative prompt are encoded in one call, with the same result; a run of one step takes it
+ * as any other (diffusers' α takes the predicted picture, which is the same but for DDIM without set_alpha_to_one, and fails with DPM-Solver);
+ * α's size conditions follow the transformer's config alone (diffusers gives none unless sample_size is 128, and then fails where they are needed).
  */
 
 import { UnsupportedError } from "../errors.ts";
@@ -23,15 +26,34 @@ import { checkLatentChannels, checkTextWidth, checkVocabulary, partConfig, vaeCo
 import { modelOf, type PipelineParts, tokenizerOf } from "./parts.ts";
 import type { Denoiser, PipelineClass, WorkSize } from "./pipeline-class.ts";
 import { guidedTexts, prepareCaption, tokenizeTexts } from "./prompt.ts";
-import type { Request } from "./request.ts";
+import type { Request, RequestDefaults } from "./request.ts";
 import { nearestTrainedSize } from "./resolution-binning.ts";
 
 /** Prompt embeddings of the whole batch, the negative prompt's first when guided. */
 type Conditioning = PixArtCaption;
 
-/** PixArtSigmaPipeline. */
-export const pixArtSigma: PipelineClass<Conditioning> = {
-  className: "PixArtSigmaPipeline",
+/** What one PixArt pipeline has and the other has not. */
+interface PixArtVariant {
+  readonly className: string;
+  readonly maxSequenceLength: number;
+  /** Whether it tells a transformer that asks for them the picture's resolution and aspect ratio. */
+  readonly givesSize: boolean;
+  /** Sizes of latents that it has a table of trained sizes for. */
+  readonly binnedSampleSizes: readonly number[];
+}
+
+function pixArtPipeline(variant: PixArtVariant): PipelineClass<Conditioning> {
+  return {
+    className: variant.className,
+    ...shared,
+    defaults: (parts) => defaults(parts, variant),
+    workSize: (parts, request) => workSize(parts, request, variant),
+    checkParts: (parts) => checkParts(parts, variant),
+  };
+}
+
+/** What both have. */
+const shared = {
   models: {
     text_encoder: { className: "T5EncoderModel" },
     transformer: { className: "PixArtTransformer2DModel" },
@@ -40,24 +62,6 @@ export const pixArtSigma: PipelineClass<Conditioning> = {
   tokenizers: { tokenizer: "text_encoder" },
   schedulers: DIFFUSION_SCHEDULERS,
   options: ["useResolutionBinning"],
-
-  defaults(parts) {
-    const transformer = transformerConfig(parts);
-    const factor = vaeScaleFactor(vaeConfig(parts));
-    return {
-      numInferenceSteps: 20,
-      guidanceScale: 4.5,
-      maxSequenceLength: 300,
-      size: transformer.sample_size * factor,
-      sizeMultiple: factor * transformer.patch_size,
-      maxSteps: parts.scheduler.numTrainTimesteps,
-    };
-  },
-
-  workSize(parts, request) {
-    const { sample_size } = transformerConfig(parts);
-    return withLatentSize(parts, request.useResolutionBinning ? nearestTrainedSize(sample_size, request) : request);
-  },
 
   minimumActivationBytes(parts, request, size) {
     const config = transformerConfig(parts);
@@ -76,22 +80,6 @@ export const pixArtSigma: PipelineClass<Conditioning> = {
 
   latentChannels: (parts) => transformerConfig(parts).in_channels,
 
-  checkParts(parts) {
-    const transformer = transformerConfig(parts);
-    const encoder = partConfig(parts, "text_encoder", T5ConfigSchema);
-    if (usesAdditionalConditions(transformer)) {
-      throw new UnsupportedError(
-        "the transformer takes resolution and aspect ratio (use_additional_conditions), which PixArtSigmaPipeline does not give",
-        {
-          where: modelOf(parts, "transformer").configPath,
-        },
-      );
-    }
-    checkTextWidth("text_encoder", encoder.d_model, transformer.caption_channels ?? transformer.cross_attention_dim);
-    checkVocabulary(parts, "tokenizer", "text_encoder", encoder.vocab_size);
-    checkLatentChannels(parts, transformer.in_channels);
-  },
-
   async *encode(parts, request) {
     const { guided, maxSequenceLength, numImagesPerPrompt: images } = request;
     const positive = { name: "prompt", text: prepareCaption(request.prompt) };
@@ -108,7 +96,63 @@ export const pixArtSigma: PipelineClass<Conditioning> = {
   denoiser(parts, request, size, conditioning) {
     return new PixArtDenoiser(parts, request, size, conditioning);
   },
-};
+} satisfies Partial<PipelineClass<Conditioning>>;
+
+/** PixArtAlphaPipeline. */
+export const pixArtAlpha: PipelineClass<Conditioning> = pixArtPipeline({
+  className: "PixArtAlphaPipeline",
+  maxSequenceLength: 120,
+  givesSize: true,
+  binnedSampleSizes: [32, 64, 128],
+});
+
+/** PixArtSigmaPipeline. */
+export const pixArtSigma: PipelineClass<Conditioning> = pixArtPipeline({
+  className: "PixArtSigmaPipeline",
+  maxSequenceLength: 300,
+  givesSize: false,
+  binnedSampleSizes: [32, 64, 128, 256],
+});
+
+function defaults(parts: PipelineParts, { maxSequenceLength }: PixArtVariant): RequestDefaults {
+  const transformer = transformerConfig(parts);
+  const factor = vaeScaleFactor(vaeConfig(parts));
+  return {
+    numInferenceSteps: 20,
+    guidanceScale: 4.5,
+    maxSequenceLength,
+    size: transformer.sample_size * factor,
+    sizeMultiple: factor * transformer.patch_size,
+    maxSteps: parts.scheduler.numTrainTimesteps,
+  };
+}
+
+function workSize(parts: PipelineParts, request: Request, { binnedSampleSizes }: PixArtVariant): WorkSize {
+  if (!request.useResolutionBinning) return withLatentSize(parts, request);
+  return withLatentSize(parts, nearestTrainedSize(transformerConfig(parts).sample_size, binnedSampleSizes, request));
+}
+
+function checkParts(parts: PipelineParts, { className, givesSize }: PixArtVariant): void {
+  const transformer = transformerConfig(parts);
+  const encoder = partConfig(parts, "text_encoder", T5ConfigSchema);
+  if (usesAdditionalConditions(transformer) && !givesSize) {
+    throw new UnsupportedError(
+      `the transformer takes resolution and aspect ratio (use_additional_conditions), which ${className} does not give`,
+      {
+        where: modelOf(parts, "transformer").configPath,
+      },
+    );
+  }
+  checkTextWidth("text_encoder", encoder.d_model, transformer.caption_channels ?? transformer.cross_attention_dim);
+  checkVocabulary(parts, "tokenizer", "text_encoder", encoder.vocab_size);
+  checkLatentChannels(parts, transformer.in_channels);
+}
+
+/** What a transformer with size conditions is told of every picture of a batch. */
+function sizeConditions({ height, width }: WorkSize, batch: number): NonNullable<PixArtCaption["conditions"]> {
+  const each = Array.from({ length: batch });
+  return { resolution: each.flatMap(() => [height, width]), aspectRatio: each.map(() => height / width) };
+}
 
 class PixArtDenoiser implements Denoiser {
   readonly #executor: Executor;
@@ -130,7 +174,8 @@ class PixArtDenoiser implements Denoiser {
       timesteps: 1,
     };
     this.#executor = new Executor(parts.runtime, pixArtTransformer(this.#model.weights(), this.#config, this.#model.dtype, modelSize));
-    this.#constant = pixArtConstantInputs(this.#config, modelSize, caption);
+    const conditions = usesAdditionalConditions(this.#config) ? { conditions: sizeConditions(size, batch) } : {};
+    this.#constant = pixArtConstantInputs(this.#config, modelSize, { ...caption, ...conditions });
   }
 
   async *predict(latents: FloatTensor, timestep: number): AsyncGenerator<PipelineEvent, Float32Array> {

@@ -1,11 +1,12 @@
 /** The pipeline classes that halftone can run, by the names in model_index.json. A new pipeline is one file here and one line below. */
 import { nearestWord, UnsupportedError } from "../errors.ts";
 import type { PipelineClass } from "./pipeline-class.ts";
-import { pixArtSigma } from "./pixart.ts";
+import { pixArtAlpha, pixArtSigma } from "./pixart.ts";
 import { stableDiffusion3 } from "./stable-diffusion-3.ts";
 
 /** All classes by name. */
 const PIPELINE_CLASSES: Readonly<Record<string, PipelineClass>> = {
+  PixArtAlphaPipeline: pixArtAlpha as PipelineClass,
   PixArtSigmaPipeline: pixArtSigma as PipelineClass,
   StableDiffusion3Pipeline: stableDiffusion3 as PipelineClass,
 };

@@ -34,19 +34,16 @@ export interface PictureSize {
 }
 
 /**
- * The trained size whose aspect ratio is nearest.
+ * The trained size whose aspect ratio is nearest; `known` are the sample sizes that the pipeline has a table for.
  *
  * Errors: UsageError when there is no table for the model's sample_size.
  */
-export function nearestTrainedSize(sampleSize: number, size: PictureSize): PictureSize {
-  const table = TABLES[sampleSize];
+export function nearestTrainedSize(sampleSize: number, known: readonly number[], size: PictureSize): PictureSize {
+  const table = known.includes(sampleSize) ? TABLES[sampleSize] : undefined;
   if (table === undefined) {
-    throw new UsageError(
-      `resolution binning knows sizes for a sample_size of ${Object.keys(TABLES).join(", ")}, but this model has ${sampleSize}`,
-      {
-        hint: "leave useResolutionBinning off",
-      },
-    );
+    throw new UsageError(`resolution binning knows sizes for a sample_size of ${known.join(", ")}, but this model has ${sampleSize}`, {
+      hint: "leave useResolutionBinning off",
+    });
   }
   const wanted = size.height / size.width;
   let best: { distance: number; height: number; width: number } | undefined;

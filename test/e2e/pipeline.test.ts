@@ -333,6 +333,18 @@ describe("opening", () => {
     for (const one of [whole, brought, vae]) await one.dispose();
   });
 
+  it("reads 120 tokens as PixArt-α, and takes its size from the transformer's config", async () => {
+    const folder = copyOfTiny("alpha");
+    cpSync(fixturePath("pipelines/alpha"), folder, { recursive: true });
+    const pipeline = await DiffusionPipeline.fromPretrained(folder);
+    expect([pipeline.className, pipeline.transformer?.className]).toEqual(["PixArtAlphaPipeline", "PixArtTransformer2DModel"]);
+    const tokens = await failure(() => pipeline.generate("a fox", { ...quick, maxSequenceLength: 121 }));
+    expect(tokens.message).toBe("maxSequenceLength must be a whole number from 1 to 120, got 121");
+    const { images } = await pipeline.generate("a fox", { seed: 0, width: 32, numInferenceSteps: 1 });
+    expect([images[0]?.width, images[0]?.height, images[0]?.recipe.pipeline]).toEqual([32, 1024, "PixArtAlphaPipeline"]);
+    await pipeline.dispose();
+  });
+
   it("refuses size conditions, which this pipeline does not give", async () => {
     const transformer = await DiffusionModel.fromPretrained(fixturePath("models/pixart-alpha"));
     const pipeline = await DiffusionPipeline.fromPretrained(tiny, { transformer });

@@ -34,23 +34,27 @@ export function latentTolerance({ drift }: PipelineCase): number {
   return Math.max(TOLERANCES.latentsRelativeRms, TOLERANCES.latentsDriftFactor * drift);
 }
 
-/** The pipeline's folder, or a copy with the case's changes to its configs and without the parts that it lacks. */
-export function modelFolder(tiny: string, { config = {}, absent = [] }: PipelineCase): string {
-  if (Object.keys(config).length === 0 && absent.length === 0) return tiny;
+/** The pipeline's folder, or a copy with the files of `overlay` over its own, the case's changes to its configs, without the parts that it lacks. */
+export function modelFolder(tiny: string, { config = {}, absent = [] }: PipelineCase, overlay?: string): string {
+  if (overlay === undefined && Object.keys(config).length === 0 && absent.length === 0) return tiny;
   const folder = mkdtempSync(path.join(tmpdir(), "halftone-pipeline-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   cpSync(tiny, folder, { recursive: true });
+  if (overlay !== undefined) cpSync(overlay, folder, { recursive: true });
+  const index = path.join(folder, "model_index.json");
   for (const [part, changes] of Object.entries(config)) {
     edit(path.join(folder, part, part === "scheduler" ? "scheduler_config.json" : "config.json"), changes);
+    if (changes._class_name !== undefined) edit(index, { [part]: ["diffusers", changes._class_name] });
   }
   for (const part of absent) {
     const names = [part, part.replace("text_encoder", "tokenizer")];
     for (const name of names) rmSync(path.join(folder, name), { recursive: true });
-    edit(path.join(folder, "model_index.json"), Object.fromEntries(names.map((name) => [name, [null, null]])));
+    edit(index, Object.fromEntries(names.map((name) => [name, [null, null]])));
   }
   return folder;
 }
 
+/** Changes options of a JSON file. */
 function edit(file: string, changes: object): void {
   // -Infinity is Python's, not JSON's: the option it stands for is left at its default, which is the same.
   const config = JSON.parse(readFileSync(file, "utf8").replace(/\s*"lambda_min_clipped": -Infinity,/, "")) as object;

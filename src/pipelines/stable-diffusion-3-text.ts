@@ -3,8 +3,8 @@
  * the CLIPs' pooled vectors side by side.
  *
  * Source: diffusers pipelines/stable_diffusion_3/pipeline_stable_diffusion_3.py@0.42.1 encode_prompt. Texts are taken as they are, and T5 gets
- * no padding mask. Differs: all texts of an encoder go through it in one call, unless clipSkip asks for another layer of the prompt's than of
- * the negative prompt's, from which nothing is ever skipped; where clipSkip is 0 the results are the same.
+ * no padding mask. Differs: an encoder's texts go through it in one call, with the same result; two calls are needed where clipSkip is not 0,
+ * since nothing is ever skipped for the negative prompt.
  */
 import type { SD3Text } from "../models/sd3/model.ts";
 import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";

@@ -3,12 +3,14 @@ import { nearestWord, UnsupportedError, withArticle } from "../errors.ts";
 import { auraFlow } from "./auraflow.ts";
 import type { PipelineClass } from "./pipeline-class.ts";
 import { pixArtAlpha, pixArtSigma } from "./pixart.ts";
+import { stableDiffusion3 } from "./stable-diffusion-3.ts";
 
 /** All classes by name. */
 const PIPELINE_CLASSES: Readonly<Record<string, PipelineClass>> = {
   AuraFlowPipeline: auraFlow as PipelineClass,
   PixArtAlphaPipeline: pixArtAlpha as PipelineClass,
   PixArtSigmaPipeline: pixArtSigma as PipelineClass,
+  StableDiffusion3Pipeline: stableDiffusion3 as PipelineClass,
 };
 
 /**

@@ -10,14 +10,13 @@ usage: python reference/auraflow_pipelines.py        (after llama_tokenizer_ids.
 import json
 import shutil
 
-import numpy
 import torch
 from diffusers import AuraFlowPipeline, AuraFlowTransformer2DModel, AutoencoderKL, FlowMatchEulerDiscreteScheduler
 from transformers import LlamaTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from fixtures import DTYPES, FIXTURES, be_quiet, folder_size, generator, randomize, rounded, write_fixture, write_json
 from llama_tokenizer_ids import template
-from pipelines import drift, initial_latents
+from pipelines import drift, initial_latents, pixels_of, run_flow
 from quantized_models import QTYPES, quantized
 
 FOLDER = FIXTURES / "pipelines"
@@ -110,29 +109,9 @@ def load(dtype, overrides=None, parts=None):
     return pipeline
 
 
-def pixels_of(pictures):
-    return torch.from_numpy(numpy.stack([numpy.array(picture) for picture in pictures]))
-
-
 def run(pipeline, latents, options):
     """Runs the pipeline and returns what happened: text, guided predictions, latents after each step, pictures."""
-    text, predictions, steps = [], [], []
-    take_step = pipeline.scheduler.step
-
-    def step(prediction, *rest, **more):
-        predictions.append(prediction.clone())
-        return take_step(prediction, *rest, **more)
-
-    def after(_pipeline, _index, _timestep, values):
-        steps.append(values["latents"].clone())
-        return {}
-
-    hook = pipeline.transformer.register_forward_pre_hook(lambda _m, _a, kwargs: text.append(kwargs["encoder_hidden_states"]), with_kwargs=True)
-    pipeline.scheduler.step = step
-    pictures = pipeline(latents=latents.clone(), callback_on_step_end=after, output_type="pil", **options).images
-    hook.remove()
-    pipeline.scheduler.step = take_step
-    return {"text": text[0], "noise": predictions[0], "steps": steps, "pixels": pixels_of(pictures)}
+    return run_flow(pipeline, latents, options, lambda called: called["encoder_hidden_states"])
 
 
 def case(name, seed, dtype="float32", config=None, keep_text=False, brief=False, size=SIZE, parts=None, **options):

@@ -12,13 +12,12 @@ import itertools
 import json
 import shutil
 
-import numpy
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
 
 from fixtures import DEMO, DTYPES, FIXTURES, be_quiet, folder_size, generator, randomize, rounded, write_fixture
-from pipelines import drift, initial_latents
+from pipelines import drift, initial_latents, pixels_of, run_flow
 from quantized_models import QTYPES, quantized
 
 FOLDER = FIXTURES / "pipelines"
@@ -135,27 +134,7 @@ def load(dtype, overrides=None, absent=(), parts=None):
 
 def run(pipeline, latents, options):
     """Runs the pipeline and returns what happened: text, guided predictions, latents after each step, pictures."""
-    text, predictions, steps = [], [], []
-    take_step = pipeline.scheduler.step
-
-    def step(prediction, *rest, **more):
-        predictions.append(prediction.clone())
-        return take_step(prediction, *rest, **more)
-
-    def seen(_module, _args, kwargs):
-        text.append((kwargs["encoder_hidden_states"], kwargs["pooled_projections"]))
-
-    def after(_pipeline, _index, _timestep, values):
-        steps.append(values["latents"].clone())
-        return {}
-
-    hook = pipeline.transformer.register_forward_pre_hook(seen, with_kwargs=True)
-    pipeline.scheduler.step = step
-    pictures = pipeline(latents=latents.clone(), callback_on_step_end=after, output_type="pil", **options).images
-    hook.remove()
-    pipeline.scheduler.step = take_step
-    pixels = torch.from_numpy(numpy.stack([numpy.array(picture) for picture in pictures]))
-    return {"text": text[0], "noise": predictions[0], "steps": steps, "pixels": pixels}
+    return run_flow(pipeline, latents, options, lambda called: (called["encoder_hidden_states"], called["pooled_projections"]))
 
 
 def case(name, seed, dtype="float32", config=None, absent=(), keep_text=False, brief=False, size=SIZE, parts=None, **options):
@@ -168,8 +147,7 @@ def case(name, seed, dtype="float32", config=None, absent=(), keep_text=False, b
     latents = initial_latents(pipeline, dtype, seed, options.get("num_images_per_prompt", 1), height, width)
     result = run(pipeline, latents, options)
     if dtype == "float32":
-        own = pipeline(generator=generator(seed), output_type="pil", **options).images
-        own = torch.from_numpy(numpy.stack([numpy.array(picture) for picture in own]))
+        own = pixels_of(pipeline(generator=generator(seed), output_type="pil", **options).images)
         assert torch.equal(own, result["pixels"]), f"{name}: noise handed in and noise drawn differ"
     steps = result["steps"]
     outputs = {"final_latents": steps[-1], "picture": result["pixels"]}

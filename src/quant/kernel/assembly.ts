@@ -27,7 +27,7 @@ const SLACK: usize = 64;
 const PAGE: usize = 65536;
 
 /** Where the regions begin. */
-export let values: usize = 0;
+export const values: usize = 0;
 export let stored: usize = 0;
 export let codes: usize = 0;
 export let smallest: usize = 0;
@@ -78,8 +78,8 @@ export function roundValues(count: usize, dtype: i32): void {
 }
 
 function round(x: v128, dtype: i32): v128 {
-  if (dtype == FLOAT16) return roundFloat16(x);
-  if (dtype == BFLOAT16) return roundBfloat16(x);
+  if (dtype === FLOAT16) return roundFloat16(x);
+  if (dtype === BFLOAT16) return roundBfloat16(x);
   return x;
 }
 
@@ -215,7 +215,10 @@ export function encodeFloat8(
       const normalCode = i32x4.shr_u(i32x4.add(i32x4.add(magnitude, rebase), odd), dropped);
       const subnormalCode = i32x4.sub(f32x4.add(magnitude, subnormal), subnormal);
       const code = v128.bitselect(subnormalCode, normalCode, f32x4.lt(magnitude, smallestNormal));
-      const sign = v128.and(v128.and(i32x4.shr_u(x, 24), i32x4.splat(0x80)), v128.or(i32x4.ne(code, i32x4.splat(0)), i32x4.splat(signedZero)));
+      const sign = v128.and(
+        v128.and(i32x4.shr_u(x, 24), i32x4.splat(0x80)),
+        v128.or(i32x4.ne(code, i32x4.splat(0)), i32x4.splat(signedZero)),
+      );
       const bytes = v128.bitselect(v128.or(code, sign), i32x4.splat(nan), f32x4.eq(x, x));
       const shorts = i16x8.narrow_i32x4_s(bytes, bytes);
       v128.store32_lane(codes + i, i8x16.narrow_i16x8_u(shorts, shorts), 0);

@@ -1,6 +1,6 @@
 /**
- * Compiles assembly.ts into kernel-wasm.ts: part of `npm run generate`. AssemblyScript is fetched for it and is no dependency, neither of
- * the package nor of its development.
+ * Compiles assembly.ts into kernel-wasm.ts: part of `npm run generate`, which needs Node 22.18 or newer. AssemblyScript is fetched for it,
+ * and is no dependency of the package or of its tests.
  */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";

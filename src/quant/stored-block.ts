@@ -44,7 +44,7 @@ export function* piecesOf({ groupLength, qtype }: WeightLayout, block: WeightBlo
   }
 }
 
-/** Puts the weights of some runs into the kernel's memory, in the weight's dtype; there is room for codes of runs that are of one length. */
+/** Puts the weights of some runs into the kernel's memory, in the weight's dtype, with room to pack: as if all runs were of one length. */
 export function loadRuns({ layout, bytes, dtype }: StoredBlock, runs: readonly GroupRun[]): Kernel {
   const { groupLength } = layout;
   const longest = Math.max(...runs.map(({ groups }) => groups));

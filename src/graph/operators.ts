@@ -147,6 +147,20 @@ export function instanceNormalization(g: Graph, x: Value, scale: Value, bias: Va
 }
 
 /**
+ * Normalises each channel by a mean and a variance that are known already, then scales and shifts it.
+ *
+ * Shapes: x [batch, channels, ...], scale, bias, mean and variance [channels].
+ */
+export function batchNormalization(
+  g: Graph,
+  x: Value,
+  options: { scale: Value; bias: Value; mean: Value; variance: Value; epsilon: number },
+): Value {
+  const { scale, bias, mean, variance, epsilon } = options;
+  return g.node("BatchNormalization", [x, scale, bias, mean, variance], x.shape, { attributes: { epsilon: { float: epsilon } } });
+}
+
+/**
  * Attention over several heads in one fused operator.
  *
  * Shapes: query [batch, queries, heads * dim], key and value [batch, keys, heads * dim]; bias [batch or 1, heads or 1, queries, keys] is

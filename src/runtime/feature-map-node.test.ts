@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { FileError } from "../errors.ts";
-import { memoryFeatureMap } from "./feature-map.ts";
 import { testFeatureMap } from "./feature-map.contract.ts";
+import { memoryFeatureMap } from "./feature-map.ts";
 import { fileFeatureMaps } from "./feature-map-node.ts";
 import { isMemoryBacked } from "./memory-backed-node.ts";
 
@@ -61,7 +61,9 @@ describe("the file", () => {
   ])("says what the system says: %s", async (code, words) => {
     const map = await fileFeatureMaps([folder])({ channels: 1, height: 1, width: 1 });
     const any = await open(path.join(folder, "any"), "w");
-    const write = vi.spyOn(Object.getPrototypeOf(any) as typeof any, "write").mockRejectedValueOnce(Object.assign(new Error("no"), { code }));
+    const write = vi
+      .spyOn(Object.getPrototypeOf(any) as typeof any, "write")
+      .mockRejectedValueOnce(Object.assign(new Error("no"), { code }));
     await any.close();
     try {
       const writing = map.write(0, 1, Float32Array.of(1));

@@ -8,7 +8,8 @@ import { type FileHandle, mkdir, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { FileError } from "../errors.ts";
-import type { FeatureMap, MapShape, OpenFeatureMap } from "./feature-map.ts";
+import type { MapShape } from "../tensor/tensor.ts";
+import type { FeatureMap, OpenFeatureMap } from "./feature-map.ts";
 import { isMemoryBacked } from "./memory-backed-node.ts";
 import { weightCacheFolder } from "./weight-cache-node.ts";
 

@@ -5,13 +5,7 @@
  * feature-map.contract.ts.
  */
 import { releasableFloats } from "../tensor/releasable.ts";
-
-/** Size of a map. */
-export interface MapShape {
-  readonly channels: number;
-  readonly height: number;
-  readonly width: number;
-}
+import type { MapShape } from "../tensor/tensor.ts";
 
 /** Rows of features; what was never written is undefined. */
 export interface FeatureMap extends MapShape {

@@ -9,6 +9,7 @@ import type { Graph } from "../graph/graph.ts";
 import type { AutoencoderKLConfig } from "../models/autoencoder-kl/config.ts";
 import { GroupStatistics } from "../models/autoencoder-kl/group-statistics.ts";
 import { buildStrip, cutStrips, resultNames, type Strip, type StripPlan, type Sweep, stripForm } from "../models/autoencoder-kl/strip.ts";
+import { lifetimes, resultKey, rowFloats } from "../models/autoencoder-kl/strip-memory.ts";
 import { planStrips } from "../models/autoencoder-kl/strip-plan.ts";
 import { letOthersRun, type SegmentProgress } from "../runtime/executor.ts";
 import { type FeatureMap, memoryFeatureMap, type OpenFeatureMap } from "../runtime/feature-map.ts";
@@ -55,13 +56,13 @@ export class StripDecoder {
     let done = 0;
     try {
       await work.begin((inputs.latents as FloatTensor).data);
-      for (const { sweep, strips } of sweeps) {
+      for (const [i, { sweep, strips }] of sweeps.entries()) {
         for await (const _ of work.run(sweep, strips)) {
           yield { done, total };
           await letOthersRun(signal);
           done++;
         }
-        await work.dropUnused(sweep);
+        await work.dropAfter(i);
       }
       yield { done, total };
       return { sample: await work.sample() };
@@ -83,13 +84,15 @@ class StripWork {
   readonly #plan: StripPlan;
   readonly #maps = new Map<string, FeatureMap>();
   readonly #tables = new Map<string, ReleasableFloats>();
+  readonly #lives: ReturnType<typeof lifetimes>;
   readonly #buffer: ReleasableFloats;
   readonly #statistics = new Map<string, Float32Array>();
 
   constructor(options: StripDecoderOptions, plan: StripPlan) {
     this.#options = options;
     this.#plan = plan;
-    this.#buffer = releasableFloats(Math.max(...plan.sweeps.map((sweep) => rowFloats(plan, sweep).total)));
+    this.#lives = lifetimes(plan);
+    this.#buffer = releasableFloats(Math.max(...plan.sweeps.map((sweep) => sum(Object.values(rowFloats(plan, sweep))))));
   }
 
   /** Takes the latents in. */
@@ -143,12 +146,11 @@ class StripWork {
   }
 
   /** Gives back the maps and tables that no sweep after this one touches. */
-  async dropUnused(after: Sweep): Promise<void> {
-    const later = this.#plan.sweeps.slice(this.#plan.sweeps.indexOf(after) + 1);
-    const needed = new Set(["sample", ...later.flatMap(namesOf)]);
-    for (const [name, map] of this.#maps) if (!needed.has(name)) await this.#drop(name, map);
+  async dropAfter(sweepIndex: number): Promise<void> {
+    const isOver = (name: string) => (this.#lives.get(name)?.last ?? 0) <= sweepIndex;
+    for (const [name, map] of this.#maps) if (isOver(name)) await this.#drop(name, map);
     for (const [name, table] of this.#tables) {
-      if (needed.has(name)) continue;
+      if (!isOver(name)) continue;
       this.#tables.delete(name);
       table.release();
     }
@@ -184,7 +186,7 @@ class StripWork {
   /** Places for the rows of a sweep's widest strip. */
   #rows(sweep: Sweep): StripRows {
     let at = 0;
-    const places = Object.entries(rowFloats(this.#plan, sweep).each).map(([name, floats]) => {
+    const places = Object.entries(rowFloats(this.#plan, sweep)).map(([name, floats]) => {
       at += floats;
       return [name, this.#buffer.data.subarray(at - floats, at)] as const;
     });
@@ -218,32 +220,6 @@ class StripWork {
   }
 }
 
-/** Numbers that the rows of a sweep's largest strip take, before and after. */
-export function rowFloats(plan: StripPlan, sweep: Sweep): { each: Record<string, number>; total: number } {
-  const strips = cutStrips(sweep);
-  const most = (rowsOf: (strip: Strip) => number) => Math.max(...strips.map(rowsOf));
-  const own = most(({ from, to }) => to - from);
-  const { source, beside, writes, measures } = sweep;
-  const each: Record<string, number> = {};
-  if (source !== undefined) each.x = source.shape.channels * source.shape.width * most(({ readFrom, readTo }) => readTo - readFrom);
-  const perRow = ({ channels, width }: MapShape) => channels * width;
-  if (beside !== undefined) each.beside = own * perRow(plan.maps[beside] as MapShape);
-  for (const [value, map] of Object.entries(writes)) each[resultKey(value)] = own * perRow(plan.maps[map] as MapShape);
-  if (measures !== undefined) each[resultKey(measures.value)] = own * measures.channels * sweep.size.width;
-  return { each, total: Object.values(each).reduce((sum, floats) => sum + floats, 0) };
-}
-
-/** Results and inputs may have the same name. */
-function resultKey(name: string): string {
-  return `> ${name}`;
-}
-
-function namesOf({ source, beside, writes, fills = {}, uses = [] }: Sweep): string[] {
-  return [
-    ...(source === undefined ? [] : [source.map]),
-    ...(beside === undefined ? [] : [beside]),
-    ...Object.values(writes),
-    ...Object.values(fills),
-    ...uses,
-  ];
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }

@@ -3,12 +3,21 @@
  *
  * Sums are taken in float64 of the distance to each group's first value, so that a large mean does not swallow a small variance.
  */
+
+/**
+ * Values that are looked at at a time, in an array of a fixed size: loops over views of a resizable buffer, as strips are, take 3 to 15 times as
+ * long (1.5 to 8 against 0.5 ns a value, Node 24), and a copy next to nothing.
+ */
+const CHUNK = 16384;
+
+/** Gathers the statistics of one picture's features. */
 export class GroupStatistics {
   readonly #channels: number;
   readonly #groups: number;
   readonly #origin: Float64Array;
   readonly #sum: Float64Array;
   readonly #sumOfSquares: Float64Array;
+  readonly #chunk = new Float32Array(CHUNK);
   /** Elements of a group so far. */
   #count = 0;
 
@@ -26,7 +35,11 @@ export class GroupStatistics {
     for (let group = 0; group < this.#groups; group++) {
       const from = group * perGroup;
       if (this.#count === 0) this.#origin[group] = values[from] as number;
-      this.#addGroup(group, values.subarray(from, from + perGroup));
+      for (let at = from; at < from + perGroup; at += CHUNK) {
+        const length = Math.min(CHUNK, from + perGroup - at);
+        this.#chunk.set(values.subarray(at, at + length));
+        this.#addChunk(group, length);
+      }
     }
     this.#count += perGroup;
   }
@@ -45,9 +58,10 @@ export class GroupStatistics {
   }
 
   /** Two sums of each kind, so that an addition need not wait for the one before. */
-  #addGroup(group: number, values: Float32Array): void {
+  #addChunk(group: number, length: number): void {
+    const values = this.#chunk;
     const origin = this.#origin[group] as number;
-    const even = values.length - (values.length % 2);
+    const even = length - (length % 2);
     let [sum, otherSum, squares, otherSquares] = [0, 0, 0, 0];
     for (let i = 0; i < even; i += 2) {
       const one = (values[i] as number) - origin;
@@ -57,7 +71,7 @@ export class GroupStatistics {
       squares += one * one;
       otherSquares += other * other;
     }
-    const last = even < values.length ? (values[even] as number) - origin : 0;
+    const last = even < length ? (values[even] as number) - origin : 0;
     this.#sum[group] = (this.#sum[group] as number) + sum + otherSum + last;
     this.#sumOfSquares[group] = (this.#sumOfSquares[group] as number) + squares + otherSquares + last * last;
   }

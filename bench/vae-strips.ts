@@ -2,7 +2,7 @@
  * Decoding whole against decoding in strips, maps in memory and in files: peak memory, predicted and measured, time and how far results are
  * apart. Every decoding has a process of its own; the ways take turns.
  *
- * usage: node bench/vae-strips.ts VAE [--sizes 512,1024] [--whole-up-to 1024] [--rounds 2] [--threads N] (Node 22.18 or newer; VAE as
+ * usage: node bench/vae-strips.ts VAE [--sizes 512,1024] [--whole-up-to 1024] [--rounds 2] [--rows 16] [--threads N] (Node 22.18 or newer, after `npm run build`; VAE as
  * reference/true_size.py writes it)
  * Writes bench/results/vae-strips.json and prints a Markdown table.
  */
@@ -34,6 +34,7 @@ const { values, positionals } = parseArgs({
     sizes: { type: "string", default: "512,1024" },
     "whole-up-to": { type: "string", default: "1024" },
     rounds: { type: "string", default: "2" },
+    rows: { type: "string", default: "16" },
     threads: { type: "string" },
   },
 });
@@ -42,10 +43,13 @@ if (vae === undefined) throw new Error("usage: node bench/vae-strips.ts VAE …"
 const config = modelConfig(AutoencoderKLConfigSchema, JSON.parse(readFileSync(path.join(vae, "config.json"), "utf8")), "vae", vae);
 const folder = mkdtempSync(path.join(tmpdir(), "halftone-bench-"));
 
+const wholeUpTo = Number(values["whole-up-to"]);
+
 const run = describeRun();
 const rows: object[] = [];
 for (const size of values.sizes.split(",").map(Number)) {
-  const costs = decodeWays(config, size, size).filter(({ way }) => way.kind !== "whole" || size <= Number(values["whole-up-to"]));
+  const isMeasured = (way: DecodeWay) => (way.kind === "whole" ? size <= wholeUpTo : values.rows.split(",").includes(String(way.rows)));
+  const costs = decodeWays(config, size, size).filter(({ way }) => isMeasured(way));
   const found = costs.map((cost) => ({ ...cost, decodings: [] as Decoding[] }));
   for (let round = 0; round < Number(values.rounds); round++) {
     for (const { way, decodings } of found) decodings.push(await decode(size, way, sampleFile(size, way)));
@@ -59,7 +63,7 @@ console.table(rows);
 function report(size: number, { way, anonymousBytes, fileBytes }: DecodeCost, decodings: readonly Decoding[]): object {
   const best = (of: (decoding: Decoding) => number) => Math.min(...decodings.map(of));
   const took = Math.max(...decodings.map((decoding) => decoding.peakAnonymousBytes - decoding.anonymousBytesBefore));
-  const reference = size <= Number(values["whole-up-to"]) ? { kind: "whole" as const } : undefined;
+  const reference = size <= wholeUpTo ? { kind: "whole" as const } : undefined;
   return {
     size,
     way: name(way),

@@ -59,9 +59,10 @@ export function decodeCost(config: AutoencoderKLConfig, way: DecodeWay, height: 
   const factor = vaeScaleFactor(config);
   const sweeps = sweepFloats(planStrips(config, { height: height / factor, width: width / factor }, way.rows));
   const most = (of: (sweep: (typeof sweeps)[number]) => number) => FLOAT_BYTES * Math.max(...sweeps.map(of));
-  // Rows have one buffer for all sweeps, of which the pages that the largest has touched stay.
-  const rowsBytes = most(({ rows }) => rows);
-  const heldBytes = most(({ maps, tables, scratch }) => tables + scratch + (way.maps === "memory" ? maps : 0));
+  // Rows have one buffer for all sweeps, of which the pages that the largest has touched stay; nor does the C library return what the engine
+  // gave back to it.
+  const rowsBytes = most(({ rows }) => rows) + most(({ scratch }) => scratch);
+  const heldBytes = most(({ maps, tables }) => tables + (way.maps === "memory" ? maps : 0));
   return {
     way,
     anonymousBytes: rowsBytes + heldBytes + sampleBytes + OVERHEAD_BYTES,

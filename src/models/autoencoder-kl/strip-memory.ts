@@ -62,15 +62,12 @@ export function sweepFloats(plan: StripPlan): SweepFloats[] {
   });
 }
 
-/** The engine's own: copies of the strip, and of tables, which attention and the sums of kernels lay out anew. */
+/** The engine's own: copies of the strip, and of tables, which attention lays out anew. */
 function scratchFloats(plan: StripPlan, sweep: Sweep): number {
-  const { source, size, fills = {}, uses = [] } = sweep;
+  const { source, size, uses = [] } = sweep;
   const rows = Math.max(...cutStrips(sweep).map(({ first, end }) => end - first));
-  const copies = source?.isUpsampled ? COPIES.upsampled : COPIES.stored;
-  const strip = source === undefined ? 0 : copies * size.channels * rows * size.width;
-  const isUpsampler = source?.isUpsampled || source === undefined;
-  const anew = isUpsampler ? Object.values(fills) : uses;
-  return strip + (isUpsampler ? 2 : 1) * sum(anew.map((name) => elementCount(plan.tables[name] as readonly number[])));
+  const strip = (source?.isUpsampled ? COPIES.upsampled : COPIES.stored) * size.channels * rows * size.width;
+  return strip + (source?.isUpsampled ? 0 : sum(uses.map((name) => elementCount(plan.tables[name] as readonly number[]))));
 }
 
 function sum(values: readonly number[]): number {

@@ -35,6 +35,9 @@ interface ResnetOptions {
   readonly measures: boolean;
 }
 
+/** Output channels whose kernels are summed at a time: few, since the sums are laid out twice. */
+const KERNELS_AT_A_TIME = 64;
+
 /** A plan in the making. */
 interface Draft {
   readonly config: AutoencoderKLConfig;
@@ -176,13 +179,14 @@ function prepareUpsampler(draft: Draft, features: Features, size: MapShape): voi
   const name = features.upsampler as string;
   const { channels } = size;
   tables[name] = [4 * channels, channels, 2, 2];
+  // A "row" is an output channel here.
   sweeps.push({
     name,
-    size: { channels, height: 1, width: 1 },
-    rows: 1,
+    size: { channels: 16 * channels, height: channels, width: 1 },
+    rows: KERNELS_AT_A_TIME,
     writes: {},
     fills: { kernels: name },
-    build: (g, weights, { x }) => ({ kernels: upsampleKernels(g, weights.at(name), channels, x) }),
+    build: (g, weights, { x }, { from, to }) => ({ kernels: upsampleKernels(g, weights.at(name), channels, { from, to, after: x }) }),
   });
   sweeps.push({
     name,

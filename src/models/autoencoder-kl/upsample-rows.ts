@@ -7,7 +7,7 @@
  */
 import type { Weights } from "../../checkpoint/weights.ts";
 import type { Graph, Value } from "../../graph/graph.ts";
-import { concat, conv2d, matMulTransposed, reshape, sliceAxes, transpose } from "../../graph/operators.ts";
+import { concat, conv2d, matMulTransposed, reshape, slice, sliceAxes, transpose } from "../../graph/operators.ts";
 import { layerWeight } from "../../nn/layer-weight.ts";
 import { weightValue } from "../../nn/weight.ts";
 
@@ -37,13 +37,22 @@ export interface UpsampledRows {
   readonly rows: number;
 }
 
-/** The summed kernels: weight [channels, channels, 3, 3] -> [4 * channels, channels, 2, 2], new pixels of a channel next to each other. */
-export function upsampleKernels(g: Graph, weights: Weights, channels: number, after: Value): Value {
+/**
+ * The summed kernels of the output channels from `from` to before `to`: weight [channels, channels, 3, 3] ->
+ * [4 * (to - from), channels, 2, 2], the four new pixels of a channel next to each other.
+ */
+export function upsampleKernels(
+  g: Graph,
+  weights: Weights,
+  channels: number,
+  { from, to, after }: { from: number; to: number; after: Value },
+): Value {
   const weight = layerWeight(g, weights.at("conv"), { kind: "conv2d", shape: [channels, channels, 3, 3], after });
   const places = g.floats(summingMatrix(), [16, 9]);
-  const summed = matMulTransposed(g, reshape(g, weight, [channels * channels, 9]), places);
-  const byPixel = transpose(g, reshape(g, summed, [channels, channels, 4, 4]), [0, 2, 1, 3]);
-  return reshape(g, byPixel, [4 * channels, channels, 2, 2]);
+  const count = to - from;
+  const summed = matMulTransposed(g, reshape(g, slice(g, weight, 0, from, to), [count * channels, 9]), places);
+  const byPixel = transpose(g, reshape(g, summed, [count, channels, 4, 4]), [0, 2, 1, 3]);
+  return reshape(g, byPixel, [4 * count, channels, 2, 2]);
 }
 
 /** Doubles the size and convolves: x [1, channels, height, width] -> [1, channels, rows, 2 * width]. */

@@ -35,7 +35,7 @@ export { inspectModel, type ModelReport, type PartReport } from "./pipelines/ins
 export { latentsFile, saveLatents } from "./pipelines/latents-node.ts";
 export type { PipelineOptions } from "./pipelines/open-pipeline.ts";
 export type { GenerateOptions, LoadOptions } from "./pipelines/options.ts";
-export { DiffusionPipeline, type GenerateResult } from "./pipelines/pipeline.ts";
+export { DiffusionPipeline, type GenerateResult, type VaeTilingOptions } from "./pipelines/pipeline.ts";
 export { freeze, type QuantizeOptions, quantize } from "./pipelines/quantization.ts";
 export {
   type QuantizeCheckpointOptions,

@@ -4,6 +4,7 @@ import type { Runtime } from "../runtime/runtime.ts";
 import type { Scheduler } from "../schedulers/scheduler.ts";
 import type { ComputeDType } from "../tensor/dtype.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import type { DecodeWay } from "./decode-ways.ts";
 import type { DiffusionModel } from "./diffusion-model.ts";
 
 /** What a pipeline runs on. */
@@ -14,6 +15,8 @@ export interface PipelineParts {
   readonly models: Map<string, DiffusionModel | null>;
   readonly tokenizers: ReadonlyMap<string, Tokenizer>;
   readonly scheduler: Scheduler;
+  /** How pictures are decoded; default: whole. */
+  readonly decodeWay?: DecodeWay | undefined;
 }
 
 /**

@@ -62,8 +62,7 @@ export class Executor {
     let done = 0;
     for (const [i, piece] of this.pieces.entries()) {
       yield { done, total: this.total };
-      await letOthersRun();
-      if (signal?.aborted) throw new CancelledError("stopped on request", { cause: signal.reason });
+      await letOthersRun(signal);
       Object.assign(state, await this.runPiece(piece, state));
       this.dropUnused(state, i);
       done += piece.built.names.length;
@@ -115,7 +114,12 @@ function widenedWeightBytes(model: ModelGraph): number {
   return weights.reduce((sum, { dtype, shape }) => sum + (dtype === "uint8" ? 8 : 4) * elementCount(shape), 0);
 }
 
-/** The engine blocks the thread while it works: here timers, signals and progress get their turn. */
-function letOthersRun(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 0));
+/**
+ * The engine blocks the thread while it works: here timers, signals and progress get their turn.
+ *
+ * Errors: CancelledError if the signal was raised.
+ */
+export async function letOthersRun(signal: AbortSignal | undefined): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  if (signal?.aborted) throw new CancelledError("stopped on request", { cause: signal.reason });
 }

@@ -4,6 +4,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import { constrainedMemory, resourceUsage } from "node:process";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 
 /** Memory of the process in bytes; undefined where the system does not tell. */
 export interface MemoryUse {
@@ -37,6 +39,15 @@ export function resetPeak(): void {
     // Elsewhere the peak is that of the whole process: an upper bound, still true.
   }
 }
+
+/** Frees arrays that nobody refers to, now: left alone, they wait until JavaScript itself needs memory. Takes about 5 ms. */
+export function collectGarbage(): void {
+  setFlagsFromString("--expose-gc");
+  collect ??= runInNewContext("gc") as () => void;
+  collect();
+}
+
+let collect: (() => void) | undefined;
 
 function readStatus(): string | undefined {
   try {

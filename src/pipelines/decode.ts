@@ -1,4 +1,5 @@
 /** Phase three: from latents to pixels, one picture at a time, so that memory does not grow with the batch. */
+import type { ModelGraph } from "../graph/segment.ts";
 import { autoencoderKLDecoder } from "../models/autoencoder-kl/model.ts";
 import { Executor } from "../runtime/executor.ts";
 import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
@@ -6,6 +7,7 @@ import type { PipelineEvent } from "./events.ts";
 import { callModel } from "./model-call.ts";
 import { vaeConfig } from "./part-configs.ts";
 import { modelOf, type PipelineParts } from "./parts.ts";
+import type { WorkSize } from "./pipeline-class.ts";
 
 /**
  * Decodes pictures one after the other, as they are asked for; `shift` is what the pipeline adds to latents after un-scaling them.
@@ -22,7 +24,7 @@ export async function* decodeLatents(
   const model = modelOf(parts, "vae");
   const config = vaeConfig(parts);
   const [images = 0, channels = 0, height = 0, width = 0] = latents.shape;
-  const executor = new Executor(parts.runtime, autoencoderKLDecoder(model.weights(), config, model.dtype, { batch: 1, height, width }));
+  const executor = new Executor(parts.runtime, decoderGraph(parts, { latentHeight: height, latentWidth: width }));
   const perImage = channels * height * width;
   try {
     for (let index = 0; index < images; index++) {
@@ -34,6 +36,13 @@ export async function* decodeLatents(
   } finally {
     await executor.dispose();
   }
+}
+
+/** The decoder for one picture. */
+export function decoderGraph(parts: PipelineParts, size: Pick<WorkSize, "latentHeight" | "latentWidth">): ModelGraph {
+  const model = modelOf(parts, "vae");
+  const picture = { batch: 1, height: size.latentHeight, width: size.latentWidth };
+  return autoencoderKLDecoder(model.weights(), vaeConfig(parts), model.dtype, picture);
 }
 
 /** A lower bound of what decoding one picture takes: the widest features at full size, before and after a convolution. */

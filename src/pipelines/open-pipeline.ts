@@ -10,6 +10,7 @@ import { listVariants, presentVariant } from "../checkpoint/weight-store.ts";
 import { CheckpointError, nearestWord, UnsupportedError, UsageError } from "../errors.ts";
 import { type LocatedModel, locateModel } from "../hub/locate-node.ts";
 import { checkModelClass } from "../models/registry.ts";
+import { memorySizeBytes } from "../runtime/memory-size.ts";
 import { onnxRuntimeNode } from "../runtime/onnxruntime-node.ts";
 import { createScheduler, SCHEDULER_CLASSES } from "../schedulers/registry.ts";
 import type { Scheduler } from "../schedulers/scheduler.ts";
@@ -33,6 +34,8 @@ export interface PipelineOptions extends LoadOptions {
   textEncoder3?: DiffusionModel | null | undefined;
   /** The same for the VAE. */
   vae?: DiffusionModel | null | undefined;
+  /** Memory that the process may take while it makes pictures: bytes, or "800MB", "1.5GiB". Default: what is free, less a reserve. */
+  maxMemory?: number | string | undefined;
 }
 
 /** Where the model is and how it was asked for. */
@@ -67,6 +70,7 @@ const KNOWN_OPTIONS: readonly (keyof PipelineOptions)[] = [
   "cacheDir",
   "localFilesOnly",
   "threads",
+  "maxMemory",
   "onEvent",
   "signal",
   ...Object.values(SLOTS),
@@ -77,6 +81,7 @@ export async function openPipeline(idOrFolder: string, options: PipelineOptions)
   refuseUnknown(options);
   const dtype = checkDtype(options.dtype);
   const runtime = onnxRuntimeNode({ threads: checkThreads(options.threads) });
+  const memory = options.maxMemory === undefined ? {} : { maxBytes: memorySizeBytes(options.maxMemory, "maxMemory") };
   const given = givenModels(options);
   let needed: Components = {};
   const found = await locateModel(idOrFolder, options, options.onEvent, {
@@ -106,7 +111,7 @@ export async function openPipeline(idOrFolder: string, options: PipelineOptions)
     const tokenizers = await openTokenizers(found.folder, pipelineClass, components);
     const scheduler = await openScheduler(found.folder, pipelineClass, components.scheduler);
     const located = { ...found, variant: options.variant };
-    return { pipelineClass, parts: { runtime, dtype, models, tokenizers, scheduler }, located, own };
+    return { pipelineClass, parts: { runtime, dtype, models, tokenizers, scheduler, memory }, located, own };
   } catch (error) {
     for (const model of own) await model.dispose();
     throw error;

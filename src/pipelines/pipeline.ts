@@ -123,6 +123,21 @@ export class DiffusionPipeline {
   }
 
   /**
+   * Keeps a part in memory only while its phase lasts, and there as one program: the fastest arrangement.
+   *
+   * In diffusers parts move between an accelerator and the main memory; on a CPU they are mapped from their files when their phase begins and
+   * released when it ends, whatever is asked for.
+   */
+  enableModelCpuOffload(): void {
+    this.#parts.memory = { ...this.#parts.memory, prefer: "resident" };
+  }
+
+  /** Works through every part segment by segment, each released before the next is read: what takes least memory, in some more time. */
+  enableSequentialCpuOffload(): void {
+    this.#parts.memory = { ...this.#parts.memory, prefer: "streamed" };
+  }
+
+  /**
    * Makes pictures of a prompt.
    *
    * Errors: UsageError for an option that does not fit; EngineError; CancelledError when options.signal is raised.

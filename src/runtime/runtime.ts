@@ -37,3 +37,13 @@ export interface Runtime {
   /** Compiles a graph; weights are mapped from their files where they have one. */
   compile(graph: Graph, options: CompileOptions): Promise<Program>;
 }
+
+/** The same engine, told what a call may take. */
+export function withMemory(runtime: Runtime, memory: HoldOptions): Runtime {
+  return {
+    name: runtime.name,
+    memory,
+    collectGarbage: () => runtime.collectGarbage?.(),
+    compile: (graph, options) => runtime.compile(graph, options),
+  };
+}

@@ -52,7 +52,7 @@ const fetches = Object.fromEntries([...g.outputs.values()].map((v) => [v.name, n
 if (s.prealloc) for (const f of Object.values(fetches)) (f.data as Float32Array).fill(0);
 globalThis.gc?.();
 const { predictGraphMemory } = await import("../src/runtime/graph-memory.ts"); const t0 = performance.now(); const pm = predictGraphMemory(g); const pms = performance.now() - t0;
-say({ predicted: { ...pm, pms }, stage: "before", inputBytes, outputs: [...g.outputs.values()].map((v) => v.shape), names: graphs[s.index ?? 1]!.names });
+say({ nodes: g.nodes.length, predicted: { ...pm, pms }, stage: "before", inputBytes, outputs: [...g.outputs.values()].map((v) => v.shape), names: graphs[s.index ?? 1]!.names });
 const session = await ort.InferenceSession.create(onnx, { executionProviders: ["cpu"], graphOptimizationLevel: "disabled", enableCpuMemArena: s.arena ?? true, enableMemPattern: s.pattern ?? true, logSeverityLevel: 3, ...(s.threads ? { intraOpNumThreads: s.threads } : {}), extra: { session: { disable_prepacking: "1", model_external_initializers_file_folder_path: folder, ...(s.session ?? {}) } } } as any);
 say({ stage: "compile" });
 for (let i = 1; i <= (s.runs ?? 2); i++) {

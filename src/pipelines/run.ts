@@ -43,6 +43,8 @@ export async function* run(
   const limits = memoryLimits(parts);
   const plan = planMemory(pipeline, parts, request, size, limits);
   if (!plan.fits && parts.memory?.maxBytes !== undefined) refuseUnfit(plan, pipeline, parts, request, limits);
+  // Planning builds every graph once.
+  collectGarbage();
   const planned = (phase: Phase): PipelineParts => ({
     ...parts,
     runtime: withMemory(parts.runtime, { budgetBytes: phaseBudget(plan, phase), prefer: parts.memory?.prefer }),

@@ -28,6 +28,7 @@ interface Buffer {
   /** The last step that reads a value in it. */
   lastStep: number;
   uses: number;
+  isDead: boolean;
   /** Outputs outlive the run, inputs and weights are not the engine's. */
   readonly isOwn: boolean;
   /** Only where the engine's planner knows the shape can a buffer be shared. */
@@ -40,11 +41,12 @@ export function planBuffers(graph: Graph, order: readonly GraphNode[]): BufferSt
   const outputs = new Set(Array.from(graph.outputs.values(), ({ name }) => name));
   const values = new Map<string, Buffer>();
   const buffers: Buffer[] = [];
-  let dead: Buffer[] = [];
+  /** Buffers of dead values by shape, the latest last. */
+  const dead = new Map<string, Buffer[]>();
   const known = knownShapes(graph, order);
   const begin = (value: Value, step: number, isOwn: boolean): Buffer => {
     const sizeBytes = elementCount(value.shape) * elementSizeBytes(value.dtype);
-    const buffer = { id: buffers.length, sizeBytes, key: keyOf(value), step, lastStep: step, uses: readers.get(value.name) ?? 0, isOwn, isKnown: known.has(value.name) };
+    const buffer = { id: buffers.length, sizeBytes, key: keyOf(value), step, lastStep: step, uses: readers.get(value.name) ?? 0, isDead: false, isOwn, isKnown: known.has(value.name) };
     buffers.push(buffer);
     return buffer;
   };
@@ -59,7 +61,6 @@ export function planBuffers(graph: Graph, order: readonly GraphNode[]): BufferSt
         values.set(value.name, begin(value, step, true));
         continue;
       }
-      dead = dead.filter((buffer) => buffer !== shared);
       shared.uses += readers.get(value.name) ?? 0;
       values.set(value.name, shared);
     }
@@ -68,7 +69,11 @@ export function planBuffers(graph: Graph, order: readonly GraphNode[]): BufferSt
       if (buffer === undefined) continue;
       buffer.lastStep = step;
       if (node.inputs.includes(name)) buffer.uses--;
-      if (buffer.uses <= 0 && buffer.isOwn && buffer.isKnown && !dead.includes(buffer)) dead.unshift(buffer);
+      if (buffer.uses > 0 || !buffer.isOwn || !buffer.isKnown || buffer.isDead) continue;
+      buffer.isDead = true;
+      const alike = dead.get(buffer.key);
+      if (alike === undefined) dead.set(buffer.key, [buffer]);
+      else alike.push(buffer);
     }
   }
   const held = new Set(Array.from(outputs, (name) => values.get(name)));
@@ -82,7 +87,9 @@ export function planBuffers(graph: Graph, order: readonly GraphNode[]): BufferSt
   function sharedBuffer(node: GraphNode, value: Value): Buffer | undefined {
     if (node.operator === "Reshape") return values.get(node.inputs[0] ?? "");
     if (!known.has(value.name)) return undefined;
-    return dead.find((buffer) => buffer.key === keyOf(value));
+    const buffer = dead.get(keyOf(value))?.pop();
+    if (buffer !== undefined) buffer.isDead = false;
+    return buffer;
   }
 }
 

@@ -6,7 +6,7 @@
  * progress, so that the caller sees every segment, and stops between two of them by returning.
  */
 import { CancelledError } from "../errors.ts";
-import { type BuiltSegments, buildGraphs, type ModelGraph } from "../graph/segment.ts";
+import { type ModelGraph, type ModelPiece, modelPieces } from "../graph/segment.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type HoldPlan, neededAfter, type PlannedHold, planHold, predictPeak } from "./hold-plan.ts";
 import type { Program, Runtime } from "./runtime.ts";
@@ -25,14 +25,14 @@ export class Executor {
   readonly plan: PlannedHold;
   private readonly runtime: Runtime;
   private readonly model: ModelGraph;
-  private readonly pieces: { readonly built: BuiltSegments; program: Program | undefined }[];
+  private readonly pieces: { readonly piece: ModelPiece; program: Program | undefined }[];
 
   /** Without a plan, the fastest that fits what the runtime may take. */
   constructor(runtime: Runtime, model: ModelGraph, plan?: HoldPlan) {
     this.runtime = runtime;
     this.model = model;
     this.plan = plan === undefined ? planHold(model, runtime.memory) : { ...plan, peakBytes: predictPeak(model, plan) };
-    this.pieces = buildGraphs(model, this.plan.segmentsPerProgram).map((built) => ({ built, program: undefined }));
+    this.pieces = modelPieces(model, this.plan.segmentsPerProgram).map((piece) => ({ piece, program: undefined }));
   }
 
   /**
@@ -44,13 +44,13 @@ export class Executor {
     const state: Record<string, Tensor> = { ...inputs };
     const total = this.model.segments.length;
     let done = 0;
-    for (const [i, piece] of this.pieces.entries()) {
+    for (const [i, held] of this.pieces.entries()) {
       yield { done, total };
       await letOthersRun();
       if (signal?.aborted) throw new CancelledError("stopped on request", { cause: signal.reason });
-      Object.assign(state, await this.runPiece(piece, state));
+      Object.assign(state, await this.runPiece(held, state));
       this.dropUnused(state, i);
-      done += piece.built.names.length;
+      done += held.piece.names.length;
     }
     yield { done, total };
     return Object.fromEntries(this.model.outputs.map((name) => [name, state[name] as Tensor]));
@@ -64,23 +64,29 @@ export class Executor {
     }
   }
 
-  private async runPiece(piece: Executor["pieces"][number], state: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
+  private async runPiece(held: Executor["pieces"][number], state: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
     const keep = this.plan.hold === "resident";
-    const program =
-      piece.program ?? (await this.runtime.compile(piece.built.graph, { keepScratchMemory: !keep || this.pieces.length === 1 }));
-    if (keep) piece.program = program;
+    const program = held.program ?? (await this.compile(held.piece, !keep || this.pieces.length === 1));
+    if (keep) held.program = program;
     try {
-      return await program.run(Object.fromEntries(piece.built.graph.inputs.map(({ name }) => [name, state[name] as Tensor])));
+      return await program.run(Object.fromEntries(held.piece.inputs.map((name) => [name, state[name] as Tensor])));
     } finally {
       if (!keep) await program.dispose();
     }
+  }
+
+  /** A graph of thousands of nodes leaves tens of megabytes of garbage behind, which are not to lie beside the engine's. */
+  private async compile(piece: ModelPiece, keepScratchMemory: boolean): Promise<Program> {
+    const program = await this.runtime.compile(piece.build(), { keepScratchMemory });
+    this.runtime.collectGarbage?.();
+    return program;
   }
 
   /** What is dropped is given back before the next program asks for memory, not when the collector comes by. */
   private dropUnused(state: Record<string, Tensor>, after: number): void {
     const needed = neededAfter(
       this.model,
-      this.pieces.map(({ built }) => built),
+      this.pieces.map(({ piece }) => piece),
       after,
     );
     let droppedBytes = 0;

@@ -6,7 +6,9 @@
  * program it is 12 % slower, because each begins on fresh pages. So a model is one program where that is small, else programs of four segments,
  * and of fewer where memory is short.
  */
-import { type BuiltSegments, buildGraphs, type ModelGraph } from "../graph/segment.ts";
+import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
+import type { Graph, Value } from "../graph/graph.ts";
+import { type ModelGraph, type ModelPiece, modelPieces } from "../graph/segment.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import { predictGraphMemory, valueBytes } from "./graph-memory.ts";
 
@@ -52,25 +54,41 @@ export function planHold(model: ModelGraph, { budgetBytes = Number.POSITIVE_INFI
 
 /** The highest anonymous memory of a call: the engine's scratch memory and results, and values that wait for a later program. */
 export function predictPeak(model: ModelGraph, plan: HoldPlan): number {
-  const programs = buildGraphs(model, plan.segmentsPerProgram);
+  const pieces = modelPieces(model, plan.segmentsPerProgram);
   const given = Object.values(model.inputs).reduce((sum, { shape, dtype }) => sum + valueBytes({ shape, dtype }), 0);
   let waiting = new Map<string, number>();
   let peak = 0;
-  for (const [index, { graph }] of programs.entries()) {
-    const { arenaBytes, outputBytes } = predictGraphMemory(graph);
+  const predict = rememberingPrediction();
+  for (const [index, piece] of pieces.entries()) {
     const between = Array.from(waiting.values()).reduce((sum, bytes) => sum + bytes, 0);
-    peak = Math.max(peak, ENGINE_BYTES + NODE_BYTES * graph.nodes.length + arenaBytes + outputBytes + between);
-    for (const [name, value] of graph.outputs) waiting.set(name, valueBytes(value));
-    const needed = neededAfter(model, programs, index);
+    peak = Math.max(peak, predict(piece.build()) + between);
+    for (const [name, value] of piece.outputs) waiting.set(name, valueBytes(value));
+    const needed = neededAfter(model, pieces, index);
     waiting = new Map(Array.from(waiting).filter(([name]) => needed.has(name)));
   }
   return peak + given;
 }
 
-/** Names of the values that the programs after one, or the caller, still read. */
-export function neededAfter(model: ModelGraph, programs: readonly BuiltSegments[], index: number): Set<string> {
-  const later = programs.slice(index + 1).flatMap(({ graph }) => graph.inputs.map(({ name }) => name));
-  return new Set([...model.outputs, ...later]);
+/** A program's memory; most programs of a model differ in the names of their weights alone. */
+function rememberingPrediction(): (graph: Graph) => number {
+  const known = new Map<string, number>();
+  return (graph) => {
+    const about = ({ dtype, shape }: Pick<Value, "dtype" | "shape">) => `${dtype}[${shape}]`;
+    const inputName = (name: string) => (graph.weights.has(name) ? about(graph.weights.get(name) as StoredTensor) : name);
+    const nodes = graph.nodes.map(({ operator, inputs, outputs }) => [operator, inputs.map(inputName).join(), outputs.map(about).join()]);
+    const key = [...graph.inputs.map((input) => input.name + about(input)), ...nodes].join("\n");
+    const found = known.get(key);
+    if (found !== undefined) return found;
+    const { arenaBytes, outputBytes } = predictGraphMemory(graph);
+    const bytes = ENGINE_BYTES + NODE_BYTES * graph.nodes.length + arenaBytes + outputBytes;
+    known.set(key, bytes);
+    return bytes;
+  };
+}
+
+/** Names of the values that the pieces after one, or the caller, still read. */
+export function neededAfter(model: ModelGraph, pieces: readonly ModelPiece[], index: number): Set<string> {
+  return new Set([...model.outputs, ...pieces.slice(index + 1).flatMap(({ inputs }) => inputs)]);
 }
 
 function candidates(model: ModelGraph, prefer: HoldPlan["hold"] | undefined): HoldPlan[] {
@@ -83,8 +101,7 @@ function candidates(model: ModelGraph, prefer: HoldPlan["hold"] | undefined): Ho
 
 /** Bytes that a model's weights take when widened to float32: what decides whether it is worth splitting. */
 function widenedWeightBytes(model: ModelGraph): number {
-  const [whole] = buildGraphs(model, model.segments.length);
-  const weights = Array.from(whole?.graph.weights.values() ?? []);
+  const weights = modelPieces(model, 1).flatMap((piece) => [...piece.build().weights.values()]);
   // Codes of 4 and 2 bits lie two and more to a byte; a rough count will do here.
   return weights.reduce((sum, { dtype, shape }) => sum + (dtype === "uint8" ? 8 : 4) * elementCount(shape), 0);
 }

@@ -40,14 +40,18 @@ export function resetPeak(): void {
   }
 }
 
-/** Frees arrays that nobody refers to, now: left alone, they wait until JavaScript itself needs memory. Takes about 5 ms. */
+/**
+ * Frees what nobody refers to, now, and gives the heap's empty pages back: left alone, arrays wait until JavaScript itself needs memory, and a
+ * heap that has once grown keeps its size (142 MB for 4 MB of objects after an ordinary collection). Takes 5 to 20 ms.
+ */
 export function collectGarbage(): void {
   setFlagsFromString("--expose-gc");
-  collect ??= runInNewContext("gc") as () => void;
-  collect();
+  collect ??= runInNewContext("gc") as Collect;
+  collect({ type: "major", execution: "sync", flavor: "last-resort" });
 }
 
-let collect: (() => void) | undefined;
+type Collect = (options: { type: "major"; execution: "sync"; flavor: "last-resort" }) => void;
+let collect: Collect | undefined;
 
 function readStatus(): string | undefined {
   try {

@@ -61,15 +61,15 @@ const RESIDUE_BYTES = 25e6;
 export function planMemory(pipeline: PipelineClass, parts: PipelineParts, request: Request, size: WorkSize, limits: PlanLimits): MemoryPlan {
   const budgetBytes = limits.maxBytes - Math.max(LEAST_FILE_BYTES, FILE_SHARE * limits.maxBytes);
   const ways: GuidanceWay[] = request.guided && pipeline.canSplitGuidance === true ? ["batched", "sequential"] : ["batched"];
-  let best: MemoryPlan | undefined;
+  let plan: MemoryPlan | undefined;
   for (const guidance of ways) {
     const phases = planPhases(pipeline, parts, request, size, { ...limits, budgetBytes, guidance });
     const peakBytes = Math.max(...phases.map((phase) => phase.peakBytes));
-    const plan = { budgetBytes, guidance, phases, peakBytes, fits: peakBytes <= budgetBytes };
-    if (plan.fits) return plan;
-    if (best === undefined || peakBytes < best.peakBytes) best = plan;
+    plan = { budgetBytes, guidance, phases, peakBytes, fits: peakBytes <= budgetBytes };
+    // Guidance changes nothing but the denoising.
+    if (phases.every((phase) => phase.phase !== "denoise" || phase.peakBytes <= budgetBytes)) break;
   }
-  return best as MemoryPlan;
+  return plan as MemoryPlan;
 }
 
 /** What a program of a phase may take. */
@@ -120,7 +120,7 @@ function weightBytesOf(parts: PipelineParts, part: string): Record<string, numbe
 }
 
 /** Sides that are offered where a size does not fit, as shares of it. */
-const SMALLER = [0.875, 0.75, 0.625, 0.5, 0.375, 0.25];
+const SMALLER = [0.75, 0.5, 0.25];
 
 /**
  * Refuses a request that no plan fits, and says what would fit.
@@ -129,7 +129,18 @@ const SMALLER = [0.875, 0.75, 0.625, 0.5, 0.375, 0.25];
  */
 export function refuseUnfit(plan: MemoryPlan, pipeline: PipelineClass, parts: PipelineParts, request: Request, limits: PlanLimits): never {
   const { height, width, numImagesPerPrompt: images } = request;
-  const worst = plan.phases.reduce((most, phase) => (phase.peakBytes > most.peakBytes ? phase : most));
+  const worst = highestPhase(plan);
+  throw new UsageError(
+    `${images} x ${width} x ${height} pixels take ${gigabytes(worst.peakBytes)} of memory (${worst.phase}), ` +
+      `and of the ${gigabytes(limits.maxBytes)} that may be used ${gigabytes(plan.budgetBytes)} are for that`,
+    { hint: whatFits(plan, pipeline, parts, request, limits) },
+  );
+}
+
+/** What would fit where a plan does not, in words. */
+export function whatFits(plan: MemoryPlan, pipeline: PipelineClass, parts: PipelineParts, request: Request, limits: PlanLimits): string {
+  const { height, width, numImagesPerPrompt: images } = request;
+  const worst = highestPhase(plan);
   const needed = Math.ceil((worst.peakBytes / (1 - FILE_SHARE) + LEAST_FILE_BYTES) / 1e8) * 1e8;
   const fits = (changed: Partial<Request>) => {
     const smaller = { ...request, ...changed };
@@ -142,11 +153,11 @@ export function refuseUnfit(plan: MemoryPlan, pipeline: PipelineClass, parts: Pi
     ...(images > 1 && fits({ numImagesPerPrompt: 1 }) ? ["one picture at a time"] : []),
     ...(share === undefined ? [] : [`${scaled(width, share)} x ${scaled(height, share)} pixels`]),
   ];
-  throw new UsageError(
-    `${images} x ${width} x ${height} pixels take ${gigabytes(worst.peakBytes)} of memory (${worst.phase}), ` +
-      `and of the ${gigabytes(limits.maxBytes)} that may be used ${gigabytes(plan.budgetBytes)} are for that`,
-    { hint: `${[`allow ${gigabytes(needed)}`, ...offers.map((offer) => `ask for ${offer}, which fits`)].join(", or ")}` },
-  );
+  return [`allow ${gigabytes(needed)}`, ...offers.map((offer) => `ask for ${offer}, which fits`)].join(", or ");
+}
+
+function highestPhase({ phases }: MemoryPlan): PhasePlan {
+  return phases.reduce((most, phase) => (phase.peakBytes > most.peakBytes ? phase : most));
 }
 
 function gigabytes(bytes: number): string {

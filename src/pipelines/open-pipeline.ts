@@ -19,7 +19,7 @@ import { loadTokenizer } from "../tokenizers/registry.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { DiffusionModel } from "./diffusion-model.ts";
 import type { LoadOptions } from "./options.ts";
-import { camelCase, type PipelineParts } from "./parts.ts";
+import { camelCase, type MemoryOptions, type PipelineParts } from "./parts.ts";
 import type { PipelineClass } from "./pipeline-class.ts";
 import { findPipelineClass } from "./registry.ts";
 
@@ -79,9 +79,9 @@ const KNOWN_OPTIONS: readonly (keyof PipelineOptions)[] = [
 /** Opens a pipeline; errors as DiffusionPipeline.fromPretrained. */
 export async function openPipeline(idOrFolder: string, options: PipelineOptions): Promise<OpenedPipeline> {
   refuseUnknown(options);
-  const dtype = checkDtype(options.dtype);
-  const runtime = onnxRuntimeNode({ threads: checkThreads(options.threads) });
-  const memory = options.maxMemory === undefined ? {} : { maxBytes: memorySizeBytes(options.maxMemory, "maxMemory") };
+  checkDtype(options.dtype);
+  checkThreads(options.threads);
+  memoryOptions(options);
   const given = givenModels(options);
   let needed: Components = {};
   const found = await locateModel(idOrFolder, options, options.onEvent, {
@@ -90,6 +90,15 @@ export async function openPipeline(idOrFolder: string, options: PipelineOptions)
     },
     needs: (component) => Object.hasOwn(needed, component),
   });
+  return openLocated(found, options);
+}
+
+/** Opens the pipeline of a folder, which may lie on the Hub: headers, configs and tokenizers are all that is read of it. */
+export async function openLocated(found: LocatedModel, options: PipelineOptions): Promise<OpenedPipeline> {
+  const dtype = checkDtype(options.dtype);
+  const runtime = onnxRuntimeNode({ threads: checkThreads(options.threads) });
+  const memory = memoryOptions(options);
+  const given = givenModels(options);
   const indexPath = `${found.folder.name}/model_index.json`;
   const index = await readModelIndex(found.folder, { signal: options.signal });
   const components = neededComponents(index, given, indexPath);
@@ -123,6 +132,10 @@ export async function openPipeline(idOrFolder: string, options: PipelineOptions)
     reportOpened(opened, options);
     return opened;
   }
+}
+
+function memoryOptions({ maxMemory }: PipelineOptions): MemoryOptions {
+  return maxMemory === undefined ? {} : { maxBytes: memorySizeBytes(maxMemory, "maxMemory") };
 }
 
 /**

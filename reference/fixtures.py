@@ -62,7 +62,7 @@ def weight_rule(name, shape, d_kv=None):
     model does not scale its scores. Embedding tables and tables of modulation: of the size of what they are added to.
     """
     owner, _, leaf = name.rpartition(".")
-    if leaf == "scale_shift_table":
+    if leaf in ("scale_shift_table", "register_tokens") or name == "pos_embed.pos_embed":
         return 0, 0.5, 1
     if leaf == "bias":
         return 0, 0.1, 1

@@ -1,4 +1,4 @@
-"""Writes test/fixtures/models/: tiny T5, CLIP, PixArt and AutoencoderKL models of the real classes, with inputs and expected outputs.
+"""Writes test/fixtures/models/: tiny T5, UMT5, CLIP, PixArt, AuraFlow and AutoencoderKL models of the real classes, with inputs and outputs.
 
 Each folder is a component in diffusers' / transformers' layout (config.json + safetensors) plus io.safetensors + io.json. Weights are
 random but not degenerate (see fixtures.randomize). `dtype` of a case is the dtype that the weights are rounded to when they are read;
@@ -11,8 +11,8 @@ import shutil
 import sys
 
 import torch
-from diffusers import AutoencoderKL, PixArtTransformer2DModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+from diffusers import AuraFlowTransformer2DModel, AutoencoderKL, PixArtTransformer2DModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
 
 from fixtures import DTYPES, FIXTURES, be_quiet, folder_size, generator, randomize, record, rounded, run_case, write_fixture
 
@@ -27,7 +27,7 @@ def save(model, name, store, **options):
     return folder
 
 
-# --- T5 ---------------------------------------------------------------------------------------------------------------------------
+# --- T5 and UMT5 ---------------------------------------------------------------------------------------------------------------------------
 
 
 def t5_case(model, name, ids, mask, hidden_states, **about):
@@ -59,8 +59,8 @@ def token_ids(vocab, lengths, width, seed):
     return ids, mask
 
 
-def t5(name, seed, store, weights, dtypes=("float32",), **config):
-    """Writes one T5 folder; cases: short with padding, long (over 128 tokens, for the far buckets), without a mask."""
+def t5(name, seed, store, weights, dtypes=("float32",), classes=(T5EncoderModel, T5Config), **config):
+    """Writes one folder of T5 or a class like it; cases: short with padding, long (over 128 tokens, for the far buckets), without a mask."""
     config = {
         "vocab_size": 96,
         "d_model": 64,
@@ -73,13 +73,14 @@ def t5(name, seed, store, weights, dtypes=("float32",), **config):
         "dropout_rate": 0.1,
         **config,
     }
-    model = randomize(T5EncoderModel(T5Config(**config)), seed, DTYPES[weights])
+    cls, config_class = classes
+    model = randomize(cls(config_class(**config)), seed, DTYPES[weights])
     folder = save(model, name, store)
     vocab = config["vocab_size"]
     cases = []
     for dtype in dtypes:
-        model = rounded(T5EncoderModel, folder, DTYPES[dtype])
-        wo = T5EncoderModel.from_pretrained(folder, torch_dtype=DTYPES[dtype]).encoder.block[0].layer[1].DenseReluDense.wo.weight.dtype
+        model = rounded(cls, folder, DTYPES[dtype])
+        wo = cls.from_pretrained(folder, torch_dtype=DTYPES[dtype]).encoder.block[0].layer[1].DenseReluDense.wo.weight.dtype
         expected = torch.float32 if dtype == "float16" else DTYPES[dtype]
         assert wo == expected, f"{name}: wo is {wo} when loaded as {dtype}"
         prefix = "" if len(dtypes) == 1 else f"{dtype}-"
@@ -91,7 +92,12 @@ def t5(name, seed, store, weights, dtypes=("float32",), **config):
             cases.append(t5_case(model, f"{prefix}long", ids, mask, False, **about))
             ids, _ = token_ids(vocab, [9], 9, seed + 5)
             cases.append(t5_case(model, f"{prefix}no-mask", ids, None, False, **about))
-    write_fixture(folder, "io", script="models.py", seed=seed, cases=cases, className="T5EncoderModel", stored=store)
+            if cls is UMT5EncoderModel:
+                # AuraFlow's tokenizer need not add </s>: then nothing but padding is left of an empty prompt.
+                ids, mask = token_ids(vocab, [5, 1], 6, seed + 6)
+                mask[1] = 0
+                cases.append(t5_case(model, f"{prefix}empty", ids, mask, False, **about))
+    write_fixture(folder, "io", script="models.py", seed=seed, cases=cases, className=cls.__name__, stored=store)
 
 
 # --- CLIP -------------------------------------------------------------------------------------------------------------------------
@@ -229,6 +235,59 @@ def pixart(name, seed, store, weights, dtypes=("float32",), shards=None, **confi
     write_fixture(folder, "io", script="models.py", seed=seed, cases=cases, className="PixArtTransformer2DModel", stored=store)
 
 
+# --- AuraFlow ---------------------------------------------------------------------------------------------------------------------
+
+
+def auraflow_inputs(config, seed, batch, height, width, tokens):
+    """Draws latents, timesteps from 0 to 1 far apart, and text embeddings."""
+    draw = generator(seed)
+    return {
+        "hidden_states": torch.randn(batch, config.in_channels, height, width, generator=draw),
+        "timestep": torch.tensor([0.9731, 0.0137, 0.5][:batch]),
+        "encoder_hidden_states": torch.randn(batch, tokens, config.joint_attention_dim, generator=draw),
+    }
+
+
+def auraflow_case(model, name, inputs, intermediates, **about):
+    """One call of the transformer. Intermediates: what each stage hands on; a joint block's .0 is the text, its .1 the picture."""
+
+    def call(module, cast):
+        watched = {"pos_embed": "pos_embed", "time_step_proj": "time_step_proj", "norm_out": "norm_out"}
+        watched |= {f"joint_{index}": f"joint_transformer_blocks.{index}" for index in range(len(module.joint_transformer_blocks))}
+        watched |= {f"single_{index}": f"single_transformer_blocks.{index}" for index in range(len(module.single_transformer_blocks))}
+        found, stop = record(module, watched if intermediates else {})
+        sample = module(
+            cast(inputs["hidden_states"]),
+            encoder_hidden_states=cast(inputs["encoder_hidden_states"]),
+            timestep=cast(inputs["timestep"]),
+        ).sample
+        stop()
+        return {"sample": sample, **found}
+
+    return run_case(model, name, inputs, call, **about)
+
+
+def auraflow(name, seed, store, weights, dtypes=("float32",), **config):
+    """Writes one AuraFlow folder; cases: non-square with every intermediate, odd numbers of patches, all positions that there are."""
+    config = {"sample_size": 16, "in_channels": 4, "out_channels": 4, **config}
+    config["caption_projection_dim"] = config["num_attention_heads"] * config["attention_head_dim"]
+    model = randomize(AuraFlowTransformer2DModel(**config), seed, DTYPES[weights])
+    folder = save(model, name, store)
+    side = 2 * int(model.config.pos_embed_max_size**0.5)
+    cases = []
+    for dtype in dtypes:
+        model = rounded(AuraFlowTransformer2DModel, folder, DTYPES[dtype])
+        prefix = "" if len(dtypes) == 1 else f"{dtype}-"
+        inputs = auraflow_inputs(model.config, seed + 1, 2, 8, 12, 7)
+        cases.append(auraflow_case(model, f"{prefix}non-square", inputs, len(dtypes) == 1, dtype=dtype))
+        if dtype == dtypes[0]:
+            inputs = auraflow_inputs(model.config, seed + 2, 1, 10, 6, 5)
+            cases.append(auraflow_case(model, f"{prefix}odd", inputs, False, dtype=dtype))
+            inputs = auraflow_inputs(model.config, seed + 3, 2, side, side, 3)
+            cases.append(auraflow_case(model, f"{prefix}every-position", inputs, False, dtype=dtype))
+    write_fixture(folder, "io", script="models.py", seed=seed, cases=cases, className="AuraFlowTransformer2DModel", stored=store)
+
+
 # --- AutoencoderKL ----------------------------------------------------------------------------------------------------------------
 
 
@@ -292,6 +351,7 @@ def vae(name, seed, store, weights, dtypes=("float32",), **config):
     write_fixture(folder, "io", script="models.py", seed=seed, cases=cases, className="AutoencoderKL", stored=store)
 
 
+UMT5 = (UMT5EncoderModel, UMT5Config)
 EVERY_DTYPE = ("float32", "float16", "bfloat16")
 # Weights of "float32" use the whole mantissa, so that rounding at load is seen; the others are drawn as their files store them.
 TABLE = {
@@ -302,6 +362,8 @@ TABLE = {
     "t5-rounding": lambda name: t5(name, 120, "float32", "float32", EVERY_DTYPE, d_model=48, d_kv=20, d_ff=96, num_heads=3),
     "t5-float16": lambda name: t5(name, 130, "float16", "float16", EVERY_DTYPE, d_model=48, d_kv=20, d_ff=96, num_heads=3),
     "t5-bfloat16": lambda name: t5(name, 140, "bfloat16", "bfloat16", EVERY_DTYPE, d_model=48, d_kv=20, d_ff=96, num_heads=3),
+    "umt5": lambda name: t5(name, 150, "float16", "float16", classes=UMT5, d_model=136, d_kv=16, num_heads=2, d_ff=64),
+    "umt5-rounding": lambda name: t5(name, 160, "float32", "float32", EVERY_DTYPE, classes=UMT5, d_model=32, d_kv=12, d_ff=48, num_heads=3),
     "clip": lambda name: clip(
         name, 150, "float16", "float16", hidden_size=160, intermediate_size=192, projection_dim=136, num_hidden_layers=2
     ),
@@ -343,6 +405,47 @@ TABLE = {
         attention_head_dim=16,
         caption_channels=24,
         out_channels=4,
+    ),
+    # A feed-forward is at least 256 wide, and the text 160: where Quanto groups weights. Blocks of over 128 would take megabytes.
+    "auraflow": lambda name: auraflow(
+        name,
+        260,
+        "float16",
+        "float16",
+        num_mmdit_layers=2,
+        num_single_dit_layers=2,
+        num_attention_heads=4,
+        attention_head_dim=8,
+        joint_attention_dim=160,
+        pos_embed_max_size=64,
+    ),
+    "auraflow-rounding": lambda name: auraflow(
+        name,
+        270,
+        "float32",
+        "float32",
+        EVERY_DTYPE,
+        num_mmdit_layers=1,
+        num_single_dit_layers=1,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        joint_attention_dim=40,
+        pos_embed_max_size=50,
+    ),
+    "auraflow-joint": lambda name: auraflow(
+        name,
+        280,
+        "bfloat16",
+        "bfloat16",
+        ("float32", "float16"),
+        num_mmdit_layers=1,
+        num_single_dit_layers=0,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        joint_attention_dim=24,
+        pos_embed_max_size=81,
+        in_channels=6,
+        out_channels=3,
     ),
     "vae": lambda name: vae(
         name, 300, "float16", "float16", block_out_channels=(8, 16, 24, 32), layers_per_block=1, norm_num_groups=4, latent_channels=4

@@ -146,11 +146,39 @@ def run(pipeline, latents, options):
     ).images
     for hook in hooks:
         hook.remove()
-    pixels = torch.from_numpy(numpy.stack([numpy.array(picture) for picture in pictures]))
-    return {"embeddings": embeddings, "noise": predictions[0], "steps": steps, "pixels": pixels}
+    return {"embeddings": embeddings, "noise": predictions[0], "steps": steps, "pixels": pixels_of(pictures)}
 
 
-def drift(pipeline, latents, options, result, runs=3):
+def pixels_of(pictures):
+    """Returns pictures as one tensor of bytes."""
+    return torch.from_numpy(numpy.stack([numpy.array(picture) for picture in pictures]))
+
+
+def run_flow(pipeline, latents, options, text_of):
+    """As `run`, for a pipeline with diffusers' newer callback; `text_of` picks the text from what the transformer is called with first.
+
+    The prediction is what the scheduler gets: guided.
+    """
+    text, predictions, steps = [], [], []
+    take_step = pipeline.scheduler.step
+
+    def step(prediction, *rest, **more):
+        predictions.append(prediction.clone())
+        return take_step(prediction, *rest, **more)
+
+    def after(_pipeline, _index, _timestep, values):
+        steps.append(values["latents"].clone())
+        return {}
+
+    hook = pipeline.transformer.register_forward_pre_hook(lambda _m, _a, kwargs: text.append(text_of(kwargs)), with_kwargs=True)
+    pipeline.scheduler.step = step
+    pictures = pipeline(latents=latents.clone(), callback_on_step_end=after, output_type="pil", **options).images
+    hook.remove()
+    pipeline.scheduler.step = take_step
+    return {"text": text[0], "noise": predictions[0], "steps": steps, "pixels": pixels_of(pictures)}
+
+
+def drift(pipeline, latents, options, result, runs=3, run=run):
     """Runs again from latents moved by 1e-7, relative; returns the largest relative RMS of final latents and difference of pictures."""
     largest, levels = 0.0, 0
     for index in range(runs):
@@ -196,7 +224,7 @@ def case(folder, name, seed=0, dtype="float32", config=None, keep_embeddings=Fal
 def run_with_generator(pipeline, seed, options):
     """Runs the pipeline from its own noise."""
     pictures = pipeline(generator=generator(seed), output_type="pil", **options).images
-    return torch.from_numpy(numpy.stack([numpy.array(picture) for picture in pictures]))
+    return pixels_of(pictures)
 
 
 def cases():

@@ -1,10 +1,11 @@
 """What Quanto and diffusers write for quantized models, and whether they load what halftone writes.
 
-Writes test/fixtures/quant-files/. files.json: for every case the SHA-256 of the safetensors that Python's own save_pretrained wrote from a
-tiny model of test/fixtures/models, its map and its config, and what Python said of halftone's folder made from the same model: the same
-bytes, the same state dict, the same output. quanto/, text_encoder/ and diffusers/ are folders as Python wrote them.
+Writes test/fixtures/quant-files/. files.json (T5, CLIP, PixArt and SD3) and auraflow.json (UMT5 and AuraFlow): for every case the SHA-256 of
+the safetensors that Python's own save_pretrained wrote from a tiny model of test/fixtures/models, its map and its config, and what Python said
+of halftone's folder made from the same model: the same bytes, the same state dict, the same output. quanto/, text_encoder/ and diffusers/ are
+folders as Python wrote them.
 
-usage: python reference/quant_files.py        (HALFTONE="node dist/cli/main.js" by default: run `npm run build` first)
+usage: python reference/quant_files.py [files] [auraflow]        (HALFTONE="node dist/cli/main.js" by default: run `npm run build` first)
 """
 
 import hashlib
@@ -13,32 +14,34 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import warnings
 from pathlib import Path
 
 import sd3
 import torch
-from diffusers import PixArtSigmaPipeline, PixArtTransformer2DModel, QuantoConfig, SD3Transformer2DModel
+from diffusers import AuraFlowTransformer2DModel, PixArtSigmaPipeline, PixArtTransformer2DModel, QuantoConfig, SD3Transformer2DModel
 from fixtures import DTYPES, FIXTURES, ROOT, be_quiet, generator, versions, write_json
-from optimum.quanto import QuantizedPixArtTransformer2DModel, requantize
+from optimum.quanto import QuantizedDiffusersModel, QuantizedPixArtTransformer2DModel, requantize
 from optimum.quanto import __version__ as quanto_version
-from optimum.quanto.models.diffusers_models import QuantizedDiffusersModel
 from optimum.quanto.models.transformers_models import QuantizedTransformersModel
 from safetensors.torch import load_file
-from transformers import AutoConfig, CLIPTextModelWithProjection, T5EncoderModel
+from transformers import AutoConfig, CLIPTextModelWithProjection, T5EncoderModel, UMT5EncoderModel
 
 OUT = FIXTURES / "quant-files"
 HALFTONE = shlex.split(os.environ.get("HALFTONE", "node dist/cli/main.js"))
 QTYPES = ["qint8", "qint4", "qint2", "qfloat8_e4m3fn", "qfloat8_e4m3fnuz", "qfloat8_e5m2"]
 DIFFUSERS = {"int8": "qint8", "int4": "qint4", "int2": "qint2", "float8": "qfloat8_e4m3fn"}
-ENCODERS = {"t5": T5EncoderModel, "clip": CLIPTextModelWithProjection}
+ENCODERS = {"t5": T5EncoderModel, "clip": CLIPTextModelWithProjection, "umt5": UMT5EncoderModel}
 MODELS = {
     "pixart-sigma": "models/pixart-sigma",
     "t5": "models/t5",
     "clip": "models/clip",
     "sd35-medium": "models/sd35-medium",
     "pixart-tiny": "pipelines/tiny/transformer",
+    "auraflow": "models/auraflow",
+    "umt5": "models/umt5",
 }
 SEED = 3
 
@@ -49,8 +52,21 @@ class QuantizedSD3Transformer2DModel(QuantizedDiffusersModel):
     base_class = SD3Transformer2DModel
 
 
+class QuantizedAuraFlowTransformer2DModel(QuantizedDiffusersModel):
+    """The same for AuraFlow."""
+
+    base_class = AuraFlowTransformer2DModel
+
+
+# diffusers' class of a model, and Quanto's for it.
+TRANSFORMERS = {
+    "sd35-medium": (SD3Transformer2DModel, QuantizedSD3Transformer2DModel),
+    "auraflow": (AuraFlowTransformer2DModel, QuantizedAuraFlowTransformer2DModel),
+}
+
+
 def cases():
-    for model in ("pixart-sigma", *ENCODERS, "sd35-medium"):
+    for model in ("pixart-sigma", "t5", "clip", "sd35-medium"):
         for dtype in DTYPES:
             for qtype in QTYPES:
                 yield {"model": model, "layout": "quanto", "dtype": dtype, "qtype": qtype, "exclude": []}
@@ -66,11 +82,20 @@ def cases():
     yield {"model": "pixart-tiny", "layout": "diffusers", "dtype": "float16", "qtype": "qint8", "exclude": ["proj_out"]}
 
 
+def auraflow_cases():
+    for model in ("auraflow", "umt5"):
+        for dtype in DTYPES:
+            for qtype in QTYPES:
+                yield {"model": model, "layout": "quanto", "dtype": dtype, "qtype": qtype, "exclude": []}
+    for dtype in DTYPES:
+        for qtype in DIFFUSERS.values():
+            yield {"model": "auraflow", "layout": "diffusers", "dtype": dtype, "qtype": qtype, "exclude": []}
+    yield {"model": "auraflow", "layout": "quanto", "dtype": "float16", "qtype": "qint4", "exclude": ["*norm*", "proj_out", "context_embedder"]}
+
+
 def classes(case):
     """Returns diffusers' class of a model, and Quanto's for it."""
-    if case["model"] == "sd35-medium":
-        return SD3Transformer2DModel, QuantizedSD3Transformer2DModel
-    return PixArtTransformer2DModel, QuantizedPixArtTransformer2DModel
+    return TRANSFORMERS.get(case["model"], (PixArtTransformer2DModel, QuantizedPixArtTransformer2DModel))
 
 
 def weights_file(case):
@@ -109,18 +134,18 @@ def load(case, folder):
     dtype = DTYPES[case["dtype"]]
     if case["layout"] == "diffusers":
         return classes(case)[0].from_pretrained(folder, torch_dtype=dtype)
-    if case["model"].startswith("pixart"):
-        return QuantizedPixArtTransformer2DModel.from_pretrained(folder)
     if case["model"] in ENCODERS:
         model = ENCODERS[case["model"]]._from_config(AutoConfig.from_pretrained(folder), dtype=dtype)
-    else:
+    elif case["model"] == "sd35-medium":
         model = SD3Transformer2DModel.from_config(SD3Transformer2DModel.load_config(folder)).to(dtype)
+    else:
+        return classes(case)[1].from_pretrained(folder)
     requantize(model, load_file(folder / weights_file(case)), json.loads((folder / "quanto_qmap.json").read_text()))
     return model.eval()
 
 
 def call(case, model):
-    """Runs a model on drawn inputs; what QuantizedPixArtTransformer2DModel leaves in float32 takes the dtype of the weights first."""
+    """Runs a model on drawn inputs; what Quanto's class leaves in float32 takes the dtype of the weights first."""
     if case["model"] in ENCODERS:
         ids = torch.randint(0, model.config.vocab_size, (2, 9), generator=generator(SEED))
         return model(input_ids=ids)[0]
@@ -128,10 +153,13 @@ def call(case, model):
     dtype = DTYPES[case["dtype"]]
     if case["model"] == "sd35-medium":
         return sd3.call_with(sd3.inputs_of(config, SEED, 2, 6, 8, 5))(model, lambda value: value.to(dtype))
-    inner = model._wrapped.to(dtype) if isinstance(model, QuantizedPixArtTransformer2DModel) else model
+    inner = model._wrapped.to(dtype) if isinstance(model, QuantizedDiffusersModel) else model
     side = config.sample_size
     hidden = torch.randn((2, config.in_channels, side, side), generator=generator(SEED)).to(dtype)
-    text = torch.randn((2, 7, config.caption_channels), generator=generator(SEED + 1)).to(dtype)
+    width = config.joint_attention_dim if case["model"] == "auraflow" else config.caption_channels
+    text = torch.randn((2, 7, width), generator=generator(SEED + 1)).to(dtype)
+    if case["model"] == "auraflow":
+        return inner(hidden, encoder_hidden_states=text, timestep=torch.tensor([0.5, 0.02])).sample
     return inner(hidden_states=hidden, encoder_hidden_states=text, timestep=torch.tensor([500, 20]), added_cond_kwargs={"resolution": None, "aspect_ratio": None}).sample
 
 
@@ -167,7 +195,7 @@ def judge(case, python, halftone):
     ours, theirs = outcome(lambda: load(case, halftone)), outcome(lambda: load(case, python))
     if isinstance(theirs, str) or isinstance(ours, str):
         return {"loads": ours if isinstance(ours, str) else True, "python_loads_its_own": theirs if isinstance(theirs, str) else True}
-    unwrap = lambda model: model._wrapped if isinstance(model, QuantizedPixArtTransformer2DModel) else model
+    unwrap = lambda model: model._wrapped if isinstance(model, QuantizedDiffusersModel) else model
     a, b = unwrap(ours).state_dict(), unwrap(theirs).state_dict()
     x, y = in_child(lambda: call(case, ours), halftone.with_suffix(".pt")), in_child(lambda: call(case, theirs), python.with_suffix(".pt"))
     same_output = equal(x, y) if not isinstance(x, str) and not isinstance(y, str) else (x if x == y else f"{x} / {y}")
@@ -192,36 +220,43 @@ def config_of(folder):
     return {key: value for key, value in json.loads((folder / "config.json").read_text()).items() if key != "_name_or_path"}
 
 
-def main():
+def compared(case, work):
+    """Saves a case by both, and returns it with what Python wrote and what it says of our folder."""
+    python, halftone = Path(work) / "python", Path(work) / "halftone"
+    for folder in (python, halftone):
+        shutil.rmtree(folder, ignore_errors=True)
+    save_by_python(case, python)
+    save_by_halftone(case, halftone)
+    name = weights_file(case)
+    weights = (python / name).read_bytes()
+    qmap = python / "quanto_qmap.json"
+    kept = {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights), "config": config_of(python)}
+    if qmap.exists():
+        kept["quantized"] = sorted(json.loads(qmap.read_text()))
+    verdict = {
+        "same_bytes": weights == (halftone / name).read_bytes(),
+        "same_config": config_of(halftone) == kept["config"],
+        "same_map": not qmap.exists() or json.loads(qmap.read_text()) == json.loads((halftone / "quanto_qmap.json").read_text()),
+        **judge(case, python, halftone),
+    }
+    print(case["model"], case["layout"], case["dtype"], case["qtype"], *case["exclude"], verdict)
+    keep_folder(case, python)
+    return {**case, **kept, "verdict": verdict}
+
+
+def main(names):
     be_quiet()
     warnings.simplefilter("ignore")
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir(parents=True)
-    done = []
-    with tempfile.TemporaryDirectory() as work:
-        for i, case in enumerate(cases()):
-            python, halftone = Path(work) / f"python-{i}", Path(work) / f"halftone-{i}"
-            save_by_python(case, python)
-            save_by_halftone(case, halftone)
-            name = weights_file(case)
-            weights = (python / name).read_bytes()
-            qmap = python / "quanto_qmap.json"
-            kept = {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights), "config": config_of(python)}
-            if qmap.exists():
-                kept["quantized"] = sorted(json.loads(qmap.read_text()))
-            verdict = {
-                "same_bytes": weights == (halftone / name).read_bytes(),
-                "same_config": config_of(halftone) == kept["config"],
-                "same_map": not qmap.exists() or json.loads(qmap.read_text()) == json.loads((halftone / "quanto_qmap.json").read_text()),
-                **judge(case, python, halftone),
-            }
-            print(case["model"], case["layout"], case["dtype"], case["qtype"], *case["exclude"], verdict)
-            done.append({**case, **kept, "verdict": verdict})
-            keep_folder(case, python)
-        pipeline = judge_pipeline(Path(work))
-        print("pipeline", pipeline)
+    OUT.mkdir(parents=True, exist_ok=True)
     about = {"script": "reference/quant_files.py", "seed": SEED, "versions": {**versions(), "optimum-quanto": quanto_version}}
-    write_json(OUT / "files.json", {**about, "pipeline": pipeline, "cases": done})
+    with tempfile.TemporaryDirectory() as work:
+        if not names or "files" in names:
+            done = [compared(case, work) for case in cases()]
+            pipeline = judge_pipeline(Path(work))
+            print("pipeline", pipeline)
+            write_json(OUT / "files.json", {**about, "pipeline": pipeline, "cases": done})
+        if not names or "auraflow" in names:
+            write_json(OUT / "auraflow.json", {**about, "cases": [compared(case, work) for case in auraflow_cases()]})
 
 
 def keep_folder(case, folder):
@@ -229,9 +264,10 @@ def keep_folder(case, folder):
     if case["model"] == "pixart-tiny":
         config = json.loads((folder / "config.json").read_text())
         config["_name_or_path"] = "tiny"
+        shutil.rmtree(OUT / case["layout"], ignore_errors=True)
         shutil.copytree(folder, OUT / case["layout"])
         (OUT / case["layout"] / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

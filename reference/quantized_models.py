@@ -5,16 +5,17 @@ And what the tiny pipeline makes of a prompt when its parts are quantized (pipel
 Each case loads a model as a pipeline's dtype would (`torch_dtype`), runs quantize() and freeze() of optimum-quanto in that dtype, widens
 the frozen model to float32 and calls it with the inputs of that model's own fixture. Only the outputs are stored.
 
-usage: python reference/quantized_models.py
+usage: python reference/quantized_models.py [NAME ...]        all, or the files named: io (T5, CLIP, PixArt and SD3), auraflow (UMT5 and AuraFlow), pipelines
 """
 
 import json
+import sys
 import tempfile
 
 import pipelines
 import sd3
 import torch
-from diffusers import PixArtTransformer2DModel, SD3Transformer2DModel
+from diffusers import AuraFlowTransformer2DModel, PixArtTransformer2DModel, SD3Transformer2DModel
 from fixtures import DTYPES, FIXTURES, be_quiet, versions, write_fixture
 from optimum.quanto import freeze, qfloat8_e4m3fn, qfloat8_e4m3fnuz, qfloat8_e5m2, qint2, qint4, qint8, quantize
 from optimum.quanto.tensor.grouped import ungroup
@@ -22,7 +23,7 @@ from optimum.quanto.tensor.weights.qbits import WeightQBitsTensor
 from optimum.quanto.tensor.weights.qbytes import WeightQBytesTensor
 from optimum.quanto.tensor.weights.tinygemm import TinyGemmWeightQBitsTensor
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextModelWithProjection, T5EncoderModel
+from transformers import CLIPTextModelWithProjection, T5EncoderModel, UMT5EncoderModel
 
 QTYPES = {"qint8": qint8, "qint4": qint4, "qint2": qint2, "qfloat8_e4m3fn": qfloat8_e4m3fn, "qfloat8_e4m3fnuz": qfloat8_e4m3fnuz,
           "qfloat8_e5m2": qfloat8_e5m2}
@@ -54,12 +55,24 @@ def sd3_transformer(model, inputs):
     return sd3.call_with(inputs)(model)
 
 
+def auraflow(model, inputs):
+    """Returns the predicted velocity."""
+    return model(inputs["hidden_states"], encoder_hidden_states=inputs["encoder_hidden_states"], timestep=inputs["timestep"]).sample
+
+
+# By the file that holds their outputs.
 MODELS = {
-    "t5": (T5EncoderModel, "short", t5, {}),
-    "clip": (CLIPTextModelWithProjection, "short", clip, {}),
-    "pixart-sigma": (PixArtTransformer2DModel, "non-square", pixart, {"exclude": "proj_out"}),
-    "sd35-medium": (SD3Transformer2DModel, "non-square", sd3_transformer, {}),
-    sd3.WIDE: (SD3Transformer2DModel, "float32", sd3_transformer, {}),
+    "io": {
+        "t5": (T5EncoderModel, "short", t5, {}),
+        "clip": (CLIPTextModelWithProjection, "short", clip, {}),
+        "pixart-sigma": (PixArtTransformer2DModel, "non-square", pixart, {"exclude": "proj_out"}),
+        "sd35-medium": (SD3Transformer2DModel, "non-square", sd3_transformer, {}),
+        sd3.WIDE: (SD3Transformer2DModel, "float32", sd3_transformer, {}),
+    },
+    "auraflow": {
+        "umt5": (UMT5EncoderModel, "short", t5, {}),
+        "auraflow": (AuraFlowTransformer2DModel, "non-square", auraflow, {}),
+    },
 }
 
 
@@ -137,18 +150,14 @@ def pipeline_cases(folder=pipelines.TINY, kinds=PIPELINES):
     return made
 
 
-def main():
-    be_quiet()
-    torch.set_grad_enabled(False)
-    torch.set_num_threads(1)
-    write_fixture(FIXTURES / "quantized", "pipelines", script="quantized_models.py", seed=40, cases=pipeline_cases(),
-                  className="PixArtSigmaPipeline", pipeline="pipelines/tiny")
+def write_models(file):
+    """Writes the outputs of the models of one file: every dtype and qtype."""
     folder = FIXTURES / "quantized"
     folder.mkdir(parents=True, exist_ok=True)
     cases, tensors = [], {}
     drawn = tempfile.TemporaryDirectory()
     sd3.save_wide(drawn.name)
-    for name, (cls, case, call, other) in MODELS.items():
+    for name, (cls, case, call, other) in MODELS[file].items():
         fixture = FIXTURES / "models" / name
         source = drawn.name if name == sd3.WIDE else fixture
         prefix = f"{case}.inputs."
@@ -160,10 +169,22 @@ def main():
                     key = "-".join([name, dtype, qtype, *("without-" + value for value in options.values())])
                     tensors[f"{key}.outputs.output"] = output.contiguous()
                     cases.append({"name": key, "model": name, "case": case, "dtype": dtype, "qtype": qtype, **options})
-    save_file(tensors, folder / "io.safetensors")
+    save_file(tensors, folder / f"{file}.safetensors")
     about = {"script": "reference/quantized_models.py", "versions": versions(), "cases": cases}
-    (folder / "io.json").write_text(json.dumps(about, indent=2) + "\n")
+    (folder / f"{file}.json").write_text(json.dumps(about, indent=2) + "\n")
+
+
+def main(names):
+    be_quiet()
+    torch.set_grad_enabled(False)
+    torch.set_num_threads(1)
+    for name in names or ["pipelines", *MODELS]:
+        if name == "pipelines":
+            write_fixture(FIXTURES / "quantized", "pipelines", script="quantized_models.py", seed=40, cases=pipeline_cases(),
+                          className="PixArtSigmaPipeline", pipeline="pipelines/tiny")
+        else:
+            write_models(name)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

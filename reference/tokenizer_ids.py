@@ -164,6 +164,11 @@ def long_strings(draw, corpus):
     return [("long", part, 20), ("long", "a", 20000), ("long", "ab c\u2603", 4000), ("long", "仙人掌e\u0301", 4000), ("long", "</s>", 5000), ("long", "👩\u200d👩 ｶﾞe\u0301🇩🇪", 1500)]
 
 
+def make_strings(draw, corpus):
+    """All strings: group, part, and how often the part is repeated."""
+    return [(group, text, 1) for group, text in fixed_strings() + random_strings(draw, corpus)] + long_strings(draw, corpus)
+
+
 def save(text_or_rows, path):
     path.write_text(text_or_rows, encoding="utf-8")
 
@@ -283,7 +288,7 @@ def main():
             for file in ("tokenizer.json", "tokenizer_config.json"):
                 shutil.copy(Path(saved) / file, folder / file)
 
-    strings = [(group, text, 1) for group, text in fixed_strings() + random_strings(draw, corpus)] + long_strings(draw, corpus)
+    strings = make_strings(draw, corpus)
     save(document(about, strings=rows([[group, text, times] for group, text, times in strings])), OUT / "strings.json")
 
     texts = [text * times for _, text, times in strings]

@@ -89,3 +89,8 @@ function editDistance(a: string, b: string): number {
   }
   return previous[b.length] as number;
 }
+
+/** A class with its article, for messages: "a UMT5EncoderModel", "an AuraFlowPipeline". */
+export function withArticle(className: string): string {
+  return `${/^[AEIO]/.test(className) ? "an" : "a"} ${className}`;
+}

@@ -25,7 +25,8 @@ export function parseConfig<const S extends v.GenericSchema>(schema: S, value: u
   const path = pathText(keys);
   if (issue.input === undefined) throw new CheckpointError(`${subject} has no ${path}, expected ${expected}`, { where });
   if (issue.type === "strict_object") throw new CheckpointError(`${subject} has the unknown entry ${path}`, { where });
-  const message = `${subject} has ${path} = ${valueText(issue.input)}${typeText(issue)}, expected ${expected}`;
+  // A check across entries is made of the whole object, and about the entry at the end of the path.
+  const message = `${subject} has ${path} = ${valueText(issue.path?.at(-1)?.value)}${typeText(issue)}, expected ${expected}`;
   const isListed = issue.type === "picklist" || issue.type === "literal";
   throw isListed ? new UnsupportedError(message, { where }) : new CheckpointError(message, { where });
 }

@@ -3,9 +3,11 @@
  */
 import { parseConfig } from "../checkpoint/config.ts";
 import type { Weights } from "../checkpoint/weights.ts";
-import { nearestWord, UnsupportedError } from "../errors.ts";
+import { nearestWord, UnsupportedError, withArticle } from "../errors.ts";
 import type { ModelGraph } from "../graph/segment.ts";
 import type { ComputeDType } from "../tensor/dtype.ts";
+import { AuraFlowConfigSchema } from "./auraflow/config.ts";
+import { auraFlowTransformer } from "./auraflow/model.ts";
 import { AutoencoderKLConfigSchema, vaeScaleFactor } from "./autoencoder-kl/config.ts";
 import { autoencoderKLDecoder, autoencoderKLEncoder } from "./autoencoder-kl/model.ts";
 import { ClipTextConfigSchema } from "./clip/config.ts";
@@ -14,8 +16,8 @@ import { PixArtConfigSchema } from "./pixart/config.ts";
 import { pixArtTransformer } from "./pixart/model.ts";
 import { SD3ConfigSchema } from "./sd3/config.ts";
 import { sd3Transformer } from "./sd3/model.ts";
-import { T5ConfigSchema } from "./t5/config.ts";
-import { t5Encoder } from "./t5/model.ts";
+import { T5ConfigSchema, UMT5ConfigSchema } from "./t5/config.ts";
+import { t5Encoder, umt5Encoder } from "./t5/model.ts";
 
 /** What the rest of halftone knows of a model class without running it. */
 export interface ModelClass {
@@ -44,6 +46,12 @@ export const MODEL_CLASSES: Readonly<Record<string, ModelClass>> = {
       t5Encoder(weights, modelConfig(T5ConfigSchema, config, weights.component, where), dtype, { batch: 1, tokens: 1 }),
     ],
   },
+  UMT5EncoderModel: {
+    library: "transformers",
+    probe: (weights, config, dtype, where) => [
+      umt5Encoder(weights, modelConfig(UMT5ConfigSchema, config, weights.component, where), dtype, { batch: 1, tokens: 1 }),
+    ],
+  },
   CLIPTextModelWithProjection: {
     library: "transformers",
     probe: (weights, config, dtype, where) => [
@@ -66,6 +74,16 @@ export const MODEL_CLASSES: Readonly<Record<string, ModelClass>> = {
       const side = parsed.patch_size;
       return [
         pixArtTransformer(weights, parsed, dtype, { batch: 1, latentHeight: side, latentWidth: side, captionTokens: 1, timesteps: 1 }),
+      ];
+    },
+  },
+  AuraFlowTransformer2DModel: {
+    library: "diffusers",
+    probe: (weights, config, dtype, where) => {
+      const parsed = modelConfig(AuraFlowConfigSchema, config, weights.component, where);
+      const side = parsed.patch_size;
+      return [
+        auraFlowTransformer(weights, parsed, dtype, { batch: 1, latentHeight: side, latentWidth: side, textTokens: 1, timesteps: 1 }),
       ];
     },
   },
@@ -121,7 +139,7 @@ export function findModelClass(className: string, part: string, where: string): 
   if (found !== undefined) return found;
   const known = Object.keys(MODEL_CLASSES);
   const near = nearestWord(className, known);
-  throw new UnsupportedError(`${part} is a ${className}, which halftone does not run`, {
+  throw new UnsupportedError(`${part} is ${withArticle(className)}, which halftone does not run`, {
     where,
     hint: near === undefined ? `the classes it runs are ${known.join(", ")}` : `the nearest class it runs is ${near}`,
   });

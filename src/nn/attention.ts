@@ -3,16 +3,17 @@ import type { Weights } from "../checkpoint/weights.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import { concat, multiHeadAttention, reshape, slice } from "../graph/operators.ts";
 import { fusedLinear, linear } from "./linear.ts";
-import { rmsNorm } from "./norm.ts";
 
 /** Shape of any attention layer. */
 interface HeadOptions {
   heads: number;
   headDim: number;
-  /** Whether the projections to queries, keys and values have a bias; those of the result always have one. */
+  /** Whether the projections to queries, keys and values have a bias. */
   bias: boolean;
-  /** Epsilon of the RMS norm of each head's queries and keys; without it they stay as they are. */
-  qkNorm?: number | undefined;
+  /** Whether those of the result have one; default true. */
+  outBias?: boolean;
+  /** Norm of each head's queries and keys, [..., headDim]; without it they stay as they are. */
+  qkNorm?: ((g: Graph, weights: Weights, x: Value) => Value) | undefined;
 }
 
 /** Shape of an attention layer. */
@@ -31,21 +32,23 @@ export function attention(g: Graph, weights: Weights, x: Value, options: Attenti
   const [query, key, value] = headInputs(g, weights, x, options.context ?? x, OWN, options);
   const scale = 1 / Math.sqrt(options.headDim);
   const mixed = multiHeadAttention(g, query, key, value, { heads: options.heads, scale, keyMask: options.keyMask });
-  return linear(g, weights.at("to_out", 0), mixed, { out: x.shape.at(-1) as number });
+  return linear(g, weights.at("to_out", 0), mixed, { out: x.shape.at(-1) as number, bias: options.outBias !== false });
 }
 
 /** Shape of a joint attention layer. */
 export interface JointAttentionOptions extends HeadOptions {
   /** The context is read but gets no result: the layer has no to_add_out. */
-  contextPreOnly: boolean;
+  contextPreOnly?: boolean;
+  /** Whether the context stands before x in the sequence of both; default false. It decides nothing but in which order sums are taken. */
+  contextFirst?: boolean;
 }
 
 /**
  * One attention over a sequence and its context, each with projections of its own.
  *
  * Shapes: x [batch, tokens, width], context [batch, contextTokens, width] -> both again.
- * Source: diffusers attention_processor.py@0.42.1 JointAttnProcessor2_0. Fused projections too: diffusers' FusedJointAttnProcessor2_0 leaves out
- * the norms of queries and keys.
+ * Source: diffusers attention_processor.py@0.42.1 JointAttnProcessor2_0 and, with the context first, AuraFlowAttnProcessor2_0. Fused projections
+ * too: diffusers' FusedJointAttnProcessor2_0 leaves out the norms of queries and keys.
  */
 export function jointAttention(
   g: Graph,
@@ -56,14 +59,20 @@ export function jointAttention(
 ): { x: Value; context: Value | undefined } {
   const own = headInputs(g, weights, x, x, OWN, options);
   const added = headInputs(g, weights, context, context, ADDED, options);
-  const [query, key, value] = own.map((each, i) => concat(g, [each, added[i] as Value], 1)) as [Value, Value, Value];
+  const both = own.map((each, i) => concat(g, options.contextFirst ? [added[i] as Value, each] : [each, added[i] as Value], 1));
+  const [query, key, value] = both as [Value, Value, Value];
   const mixed = multiHeadAttention(g, query, key, value, { heads: options.heads, scale: 1 / Math.sqrt(options.headDim) });
-  const [, tokens, out] = x.shape as [number, number, number];
+  const [tokens, contextTokens] = [x.shape[1] as number, context.shape[1] as number];
+  const [start, contextStart] = options.contextFirst ? [contextTokens, 0] : [0, tokens];
+  const bias = options.outBias !== false;
   return {
-    x: linear(g, weights.at("to_out", 0), slice(g, mixed, 1, 0, tokens), { out }),
+    x: linear(g, weights.at("to_out", 0), slice(g, mixed, 1, start, start + tokens), { out: x.shape.at(-1) as number, bias }),
     context: options.contextPreOnly
       ? undefined
-      : linear(g, weights.at("to_add_out"), slice(g, mixed, 1, tokens, mixed.shape[1] as number), { out: context.shape.at(-1) as number }),
+      : linear(g, weights.at("to_add_out"), slice(g, mixed, 1, contextStart, contextStart + contextTokens), {
+          out: context.shape.at(-1) as number,
+          bias,
+        }),
   };
 }
 
@@ -83,7 +92,7 @@ function headInputs(g: Graph, weights: Weights, x: Value, context: Value, names:
   if (qkNorm === undefined) return [query, key, value];
   const perHead = (name: string, each: Value) => {
     const [batch, tokens] = each.shape as [number, number];
-    return reshape(g, rmsNorm(g, weights.at(name), reshape(g, each, [batch, tokens, heads, headDim]), qkNorm), each.shape);
+    return reshape(g, qkNorm(g, weights.at(name), reshape(g, each, [batch, tokens, heads, headDim])), each.shape);
   };
   return [perHead(names.norms[0], query), perHead(names.norms[1], key), value];
 }

@@ -31,9 +31,9 @@ export function modulate(g: Graph, x: Value, scale: Value, shift: Value): Value 
  * Shapes: condition (after SiLU) [batch, width] -> count times [batch, 1, width].
  * Source: diffusers models/normalization.py@0.42.1 AdaLayerNormZero (6), SD35AdaLayerNormZeroX (9), AdaLayerNormContinuous (2).
  */
-export function adaptiveVectors(g: Graph, weights: Weights, condition: Value, count: number): Value[] {
+export function adaptiveVectors(g: Graph, weights: Weights, condition: Value, count: number, bias = true): Value[] {
   const [batch, width] = condition.shape as [number, number];
-  const vectors = linear(g, weights.at("linear"), condition, { out: count * width });
+  const vectors = linear(g, weights.at("linear"), condition, { out: count * width, bias });
   return split(g, reshape(g, vectors, [batch, count, width]), count, 1);
 }
 

@@ -46,17 +46,17 @@ function writeSinCos(target: Float32Array, at: number, position: number, frequen
 /**
  * Sinusoidal embedding of timesteps (or of any scalar condition), cosines first.
  *
- * Shapes: [values.length, channels]. Units: timesteps of the training schedule (0..1000).
+ * Shapes: [values.length, channels]. Units: timesteps of the training schedule (0..1000) once multiplied by `scale`.
  * Source: diffusers models/embeddings.py@0.42.1 get_timestep_embedding with flip_sin_to_cos=True, downscale_freq_shift=0; float32 throughout.
  */
-export function timestepEmbedding(values: readonly number[], channels: number): FloatTensor {
+export function timestepEmbedding(values: readonly number[], channels: number, scale = 1): FloatTensor {
   const half = channels / 2;
   const f = Math.fround;
   const frequencies = Float32Array.from({ length: half }, (_, i) => Math.exp(f(f(f(-Math.log(10000)) * i) / half)));
   const result = floatTensor([values.length, channels]);
   for (const [row, value] of values.entries()) {
     for (let i = 0; i < half; i++) {
-      const angle = f(f(value) * (frequencies[i] as number));
+      const angle = f(scale * f(f(value) * (frequencies[i] as number)));
       result.data[row * channels + i] = Math.cos(angle);
       result.data[row * channels + half + i] = Math.sin(angle);
     }

@@ -1,4 +1,4 @@
-/** Batches: for every picture of a prompt the same text, and for guidance every picture twice. */
+/** Batches: for every picture of a prompt the same text, for guidance every picture twice; and what several encoders say of a text put together. */
 import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
 
 /** Each entry `times` times, one copy after the other: [texts, …] -> [texts * times, …]. */
@@ -44,4 +44,22 @@ export function doubled({ shape, data }: FloatTensor): FloatTensor {
   result.data.set(data);
   result.data.set(data, data.length);
   return result;
+}
+
+/** Two tensors one after the other along an axis; their other axes are equal. */
+export function joinAlong(axis: number, a: FloatTensor, b: FloatTensor): FloatTensor {
+  const rows = a.shape.slice(0, axis).reduce((product, dim) => product * dim, 1);
+  const [ofA, ofB] = [a.data.length / rows, b.data.length / rows];
+  const result = floatTensor(a.shape.map((dim, i) => (i === axis ? dim + (b.shape[i] as number) : dim)));
+  for (let row = 0; row < rows; row++) {
+    result.data.set(a.data.subarray(row * ofA, (row + 1) * ofA), row * (ofA + ofB));
+    result.data.set(b.data.subarray(row * ofB, (row + 1) * ofB), row * (ofA + ofB) + ofA);
+  }
+  return result;
+}
+
+/** The second half of a batch: the prompt's, where the negative prompt's stands first. */
+export function secondHalf({ shape, data }: FloatTensor): FloatTensor {
+  const [entries = 0, ...rest] = shape;
+  return floatTensor([entries / 2, ...rest], data.subarray(data.length / 2));
 }

@@ -2,7 +2,7 @@
  * Options of a request that some pipeline classes have and others lack. A class declares those it has (PipelineClass.options); a request that
  * uses one of the others is refused by name.
  */
-import { UsageError } from "../errors.ts";
+import { UsageError, withArticle } from "../errors.ts";
 import type { SkipLayerGuidance } from "../image/recipe.ts";
 import type { GenerateOptions } from "./options.ts";
 
@@ -51,7 +51,7 @@ export function readClassOptions(
 ): ClassOptionValues {
   for (const name of CLASS_OPTIONS) {
     if (isUsed(options[name]) && !has.includes(name))
-      throw new UsageError(`option ${name} was given, but a ${className} has no use for it`);
+      throw new UsageError(`option ${name} was given, but ${withArticle(className)} has no use for it`);
   }
   const text = (name: "negativePrompt" | `${"prompt" | "negativePrompt"}${2 | 3}`) => textOption(name, options[name]);
   // Python's `or`: an empty text is none.

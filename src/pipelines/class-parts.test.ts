@@ -132,7 +132,7 @@ describe("a part that is not optional", () => {
     const pipeline = await DiffusionPipeline.fromPretrained(whole);
     pipeline.textEncoder2 = vae;
     const error = await caught(pipeline.generate("a fox", quick));
-    expect(error.message).toBe("the text_encoder_2 of a ThreeEncoders is a T5EncoderModel, got a AutoencoderKL");
+    expect(error.message).toBe("the text_encoder_2 of a ThreeEncoders is a T5EncoderModel, got an AutoencoderKL");
     for (const one of [pipeline, vae]) await one.dispose();
   });
 });

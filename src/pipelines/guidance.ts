@@ -1,4 +1,4 @@
-/** Classifier-free guidance: the prediction is pushed away from the one for the negative prompt. */
+/** Guidance: the prediction is pushed away from a worse one, be it for the negative prompt or of a model that lacks some layers. */
 
 /**
  * Mixes the two halves of a prediction: unconditional + scale * (conditional - unconditional), each step rounded to float32 as torch does.
@@ -15,6 +15,19 @@ export function guide(prediction: Float32Array, scale: number): Float32Array {
     result[i] = unconditional + Math.fround(factor * difference);
   }
   return result;
+}
+
+/**
+ * Skip-layer guidance: prediction + scale * (conditional - skipped), where `skipped` is the prompt's prediction without some of the layers.
+ *
+ * Shapes: all [images, …]. Source: diffusers pipeline_stable_diffusion_3.py@0.42.1.
+ */
+export function guideFromSkipped(prediction: Float32Array, conditional: Float32Array, skipped: Float32Array, scale: number): Float32Array {
+  const factor = Math.fround(scale);
+  return Float32Array.from(prediction, (value, i) => {
+    const difference = Math.fround((conditional[i] as number) - (skipped[i] as number));
+    return value + Math.fround(difference * factor);
+  });
 }
 
 /**

@@ -7,7 +7,7 @@ import { subfolder } from "../checkpoint/folder.ts";
 import { parseJson, readJson } from "../checkpoint/json.ts";
 import { type ComponentClass, type ModelIndex, parseModelIndex, readModelIndex } from "../checkpoint/model-index.ts";
 import { listVariants, presentVariant } from "../checkpoint/weight-store.ts";
-import { CheckpointError, nearestWord, UnsupportedError, UsageError } from "../errors.ts";
+import { CheckpointError, nearestWord, UnsupportedError, UsageError, withArticle } from "../errors.ts";
 import { type LocatedModel, locateModel } from "../hub/locate-node.ts";
 import { checkModelClass } from "../models/registry.ts";
 import { memorySizeBytes } from "../runtime/memory-size.ts";
@@ -146,7 +146,9 @@ function memoryOptions({ maxMemory }: PipelineOptions): MemoryOptions {
 export function checkSlot(pipelineClass: PipelineClass, slot: string, model: DiffusionModel | null): void {
   const expected = pipelineClass.models[slot]?.className;
   if (model === null || model.className === expected) return;
-  throw new UsageError(`the ${slot} of a ${pipelineClass.className} is a ${expected}, got a ${model.className}`);
+  throw new UsageError(
+    `the ${slot} of ${withArticle(pipelineClass.className)} is ${withArticle(expected ?? "")}, got ${withArticle(model.className)}`,
+  );
 }
 
 /**
@@ -160,7 +162,7 @@ function neededComponents(index: ModelIndex, given: ReadonlyMap<string, Diffusio
   const { className, models, tokenizers } = pipelineClass;
   for (const [slot, option] of Object.entries(SLOTS)) {
     if (given.has(slot) && !Object.hasOwn(models, slot))
-      throw new UsageError(`option ${option} was given, but a ${className} has no ${slot}`);
+      throw new UsageError(`option ${option} was given, but ${withArticle(className)} has no ${slot}`);
   }
   const isAbsent = (slot: string) =>
     models[slot]?.isOptional === true && (given.has(slot) ? given.get(slot) : index.components[slot]) == null;
@@ -178,7 +180,7 @@ function neededComponents(index: ModelIndex, given: ReadonlyMap<string, Diffusio
 /** A scheduler of the other kind would run and make noise of every picture. */
 function checkSchedulerClass({ className, schedulers }: PipelineClass, got: string, where: string): void {
   if (schedulers.includes(got) || !SCHEDULER_CLASSES.includes(got)) return;
-  throw new UnsupportedError(`the scheduler is a ${got}, which a ${className} does not work with`, {
+  throw new UnsupportedError(`the scheduler is ${withArticle(got)}, which ${withArticle(className)} does not work with`, {
     where,
     hint: `it works with ${schedulers.join(", ")}`,
   });

@@ -3,7 +3,7 @@
  *
  * Opening reads configs, tokenizers and the headers of the weights. Weights are mapped when their phase begins and released when it ends.
  */
-import { UsageError } from "../errors.ts";
+import { UsageError, withArticle } from "../errors.ts";
 import type { GeneratedImage } from "../image/image.ts";
 import type { QuantizationRequest } from "../image/recipe.ts";
 import type { Scheduler } from "../schedulers/scheduler.ts";
@@ -211,7 +211,7 @@ export class DiffusionPipeline {
   }
 
   #checkHas(slot: string): void {
-    if (!Object.hasOwn(this.#class.models, slot)) throw new UsageError(`a ${this.className} has no ${slot}`);
+    if (!Object.hasOwn(this.#class.models, slot)) throw new UsageError(`${withArticle(this.className)} has no ${slot}`);
   }
 }
 

@@ -42,8 +42,8 @@ export function* tokenizeTexts(
 }
 
 function tokenizePrompt(tokenizer: Tokenizer, prompt: string, maxLength: number): PromptTokens {
-  const { eosTokenId, padTokenId } = tokenizer;
-  const { inputIds, attentionMask, cut } = padTokens(tokenizer.encode(prompt), { maxLength, padTokenId, eosTokenId });
+  const { eosTokenId, padTokenId, paddingSide } = tokenizer;
+  const { inputIds, attentionMask, cut } = padTokens(tokenizer.encode(prompt), { maxLength, padTokenId, eosTokenId, paddingSide });
   return { ids: inputIds, mask: attentionMask, cutText: cut.length === 0 ? undefined : tokenizer.decode(cut) };
 }
 

@@ -66,7 +66,7 @@ const UNSUPPORTED_OPTIONS: Readonly<Record<string, string>> = {
   negativePromptEmbeds: "ready-made prompt embeddings are not supported",
   timesteps: "own timesteps are not supported",
   sigmas: "own sigmas are not supported",
-  cleanCaption: "caption cleaning is not supported: prompts are lower-cased and trimmed, as diffusers does without bs4 and ftfy",
+  cleanCaption: "caption cleaning is not supported: PixArt's prompts are lower-cased and trimmed, as diffusers does without bs4 and ftfy",
   callbackOnStepEnd: "callbacks are not supported: iterate over pipeline.stream(), whose step events carry the latents",
 };
 

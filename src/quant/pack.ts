@@ -4,6 +4,7 @@
  *
  * Source: optimum-quanto tensor/packed.py, library/unpack.py@0.2.7.
  */
+import { type Kernel, kernelFor } from "./kernel/kernel.ts";
 
 /** Codes that share a byte. */
 export function codesPerByte(bits: 8 | 4 | 2): number {
@@ -15,19 +16,15 @@ export function packedRows(rows: number, bits: 8 | 4 | 2): number {
   return Math.ceil(rows / codesPerByte(bits));
 }
 
-/** Adds codes to bytes that have room for them: those at [from, from + count) to the bytes at `at`, `shiftBits` to the left. */
-export function addCodes(codes: Uint8Array, from: number, count: number, packed: Uint8Array, at: number, shiftBits: number): void {
-  const [source, target] = [codes.byteOffset + from, packed.byteOffset + at];
-  if (source % 4 === 0 && target % 4 === 0 && count % 4 === 0) {
-    // Four at a time: no code leaves its byte.
-    addAll(new Uint32Array(codes.buffer, source, count / 4), new Uint32Array(packed.buffer, target, count / 4), shiftBits);
-  } else {
-    addAll(codes.subarray(from, from + count), packed.subarray(at, at + count), shiftBits);
-  }
-}
-
-function addAll<A extends Uint8Array | Uint32Array>(codes: A, packed: A, shiftBits: number): void {
-  for (let i = 0; i < codes.length; i++) packed[i] = (packed[i] as number) | ((codes[i] as number) << shiftBits);
+/**
+ * Packs the codes at the beginning of the kernel's memory, one per byte, where they lie.
+ *
+ * Shapes: codes [rows, rowLength] -> [packedRows, rowLength]; there must be room for as many codes as the bytes can hold.
+ */
+export function packInPlace(kernel: Kernel, rows: number, rowLength: number, bits: 4 | 2): void {
+  const partLength = packedRows(rows, bits) * rowLength;
+  kernel.codes.fill(0, rows * rowLength, partLength * codesPerByte(bits));
+  kernel.pack(partLength, bits);
 }
 
 /**
@@ -36,12 +33,12 @@ function addAll<A extends Uint8Array | Uint32Array>(codes: A, packed: A, shiftBi
  * Shapes: codes [rows, rowLength] -> [packedRows, rowLength].
  */
 export function packCodes(codes: Uint8Array, rowLength: number, bits: 4 | 2): Uint8Array<ArrayBuffer> {
-  const partLength = packedRows(codes.length / rowLength, bits) * rowLength;
-  const packed = new Uint8Array(partLength);
-  for (let from = 0, shift = 0; from < codes.length; from += partLength, shift += bits) {
-    addCodes(codes, from, Math.min(partLength, codes.length - from), packed, 0, shift);
-  }
-  return packed;
+  const rows = codes.length / rowLength;
+  const partLength = packedRows(rows, bits) * rowLength;
+  const kernel = kernelFor(partLength * codesPerByte(bits), 0);
+  kernel.codes.set(codes);
+  packInPlace(kernel, rows, rowLength, bits);
+  return Uint8Array.from(kernel.codes.subarray(0, partLength));
 }
 
 /**

@@ -2,62 +2,39 @@
  * 8-bit codes: a row's largest magnitude becomes the type's largest number. `code = round(w / scale)`, clamped, every step in the weight's
  * own dtype.
  *
+ * Both functions work on groups of equal length that lie in the kernel's memory.
+ *
  * Source: optimum-quanto library/quantize.py, tensor/optimizers/absmax_optimizer.py@0.2.7.
  */
-import { fromFloat32, toFloat32 } from "../tensor/convert.ts";
+import { FLOAT8 } from "../tensor/convert.ts";
 import type { ComputeDType } from "../tensor/dtype.ts";
-import { clearNaN, divide, eachGroup, encodeFloat8, encodeInt8, largestMagnitude, load, PIECE, round, storeCodes } from "./passes.ts";
+import { DTYPE_NUMBER, type Kernel } from "./kernel/kernel.ts";
 import type { QType } from "./qtype.ts";
 import { floatOfBits, roundTo } from "./rounding.ts";
 
 /** Patterns from here on are infinity and NaN. */
 const INFINITE = 0x7f800000;
 
-/**
- * Quantizes groups of equal length; writes a scale per group and a byte per weight. Returns the place of a number that is not finite, or -1.
- *
- * Shapes: values [scale.length, groupLength], codes as many bytes.
- */
-export function quantizeSymmetric(values: Float32Array, scale: Float32Array, codes: Uint8Array, qtype: QType, dtype: ComputeDType): number {
-  const groupLength = values.length / scale.length;
-  const largest = new Int32Array(scale.length);
-  for (let first = 0; first < values.length; first += PIECE) {
-    eachGroup(first, load(values, first), groupLength, (group, start, end) => {
-      largest[group] = Math.max(largest[group] as number, largestMagnitude(start, end));
-    });
+/** Finds the scale of each group; returns false if a weight is not finite. */
+export function findScales(kernel: Kernel, groups: number, groupLength: number, qtype: QType, dtype: ComputeDType): boolean {
+  const { largest, scales } = kernel;
+  kernel.findLargest(groups, groupLength);
+  for (let group = 0; group < groups; group++) {
+    const pattern = largest[group] as number;
+    if (pattern >= INFINITE) return false;
+    scales[group] = roundTo(floatOfBits(pattern) / qtype.qmax, dtype);
   }
-  if (largest.some((pattern) => pattern >= INFINITE)) return values.findIndex((value) => !Number.isFinite(value));
-  for (let group = 0; group < scale.length; group++) {
-    scale[group] = roundTo(floatOfBits(largest[group] as number) / qtype.qmax, dtype);
-  }
-  for (let first = 0; first < values.length; first += PIECE) {
-    const count = values.length > PIECE ? load(values, first) : values.length;
-    eachGroup(first, count, groupLength, (group, start, end) => {
-      divide(start, end, scale[group] as number);
-      // torch makes 0 of the NaN of 0 / 0 when it converts to integers on x86.
-      if (scale[group] === 0 && qtype.kind === "int") clearNaN(start, end);
-    });
-    round(count, dtype);
-    if (qtype.kind === "int") encodeInt8(count);
-    else encodeFloat8(count, tableOf(qtype));
-    storeCodes(codes, first, count);
-  }
-  return -1;
+  return true;
 }
 
-const tables = new Map<QType, Uint8Array>();
-
-/** Code of every upper half of a float32 pattern, clamped to the type's range; 64 KiB, made on first use. */
-function tableOf(qtype: QType): Uint8Array {
-  let table = tables.get(qtype);
-  if (table === undefined) {
-    const halves = new Uint8Array(Uint16Array.from({ length: 65536 }, (_, code) => code).buffer);
-    const values = toFloat32(halves, "bfloat16").map((value) => Math.min(Math.max(value, qtype.qmin), qtype.qmax));
-    table = fromFloat32(values, qtype.storedDType as "float8_e4m3fn");
-    // The NaN of 0 / 0 is negative on x86, and so is its code; where a processor makes a positive one, the file shall be the same.
-    const nan = qtype.storedDType === "float8_e4m3fnuz" ? 0x80 : 0xff;
-    for (let i = 0; i < values.length; i++) if (Number.isNaN(values[i])) table[i] = nan;
-    tables.set(qtype, table);
+/** Turns the weights of groups whose scales are known into codes, one per byte. */
+export function encodeSymmetric(kernel: Kernel, groups: number, groupLength: number, qtype: QType, dtype: ComputeDType): void {
+  if (qtype.kind === "int") {
+    kernel.encodeInt8(groups, groupLength, DTYPE_NUMBER[dtype]);
+    return;
   }
-  return table;
+  const { mantissaBits, bias, nanCode, unsigned } = FLOAT8[qtype.storedDType as keyof typeof FLOAT8];
+  // The NaN of 0 / 0 is negative on x86, and so is its code; where a processor makes a positive one, the file shall be the same.
+  const nan = nanCode | 0x80;
+  kernel.encodeFloat8(groups, groupLength, DTYPE_NUMBER[dtype], mantissaBits, bias, qtype.qmax, nan, unsigned ? 0 : -1);
 }

@@ -5,15 +5,15 @@
  *
  *     for (const block of splitWeight(layout, 2 ** 20)) placeBlock(layout, block, quantizeBlock(layout, block, read(block.runs), dtype), whole)
  */
-import { quote, shapeText } from "../checkpoint/stored-tensor.ts";
-import { CheckpointError } from "../errors.ts";
-import { fromFloat32, roundToDType, toFloat32, widenInto } from "../tensor/convert.ts";
+import { fromFloat32 } from "../tensor/convert.ts";
 import { type DType, elementSizeBytes } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import { optimizeShift } from "./hqq.ts";
-import { addCodes } from "./pack.ts";
-import { affineParameters, centredShift, encodeGroups, findRanges } from "./quantize-affine.ts";
-import { quantizeSymmetric } from "./quantize-symmetric.ts";
+import type { Kernel } from "./kernel/kernel.ts";
+import { packCodes, packInPlace } from "./pack.ts";
+import { affineParameters, centredShift, encodeAffine, encodeGroups, findRanges } from "./quantize-affine.ts";
+import { encodeSymmetric, findScales } from "./quantize-symmetric.ts";
+import { groupsOf, loadRuns, notFinite, type Piece, piecesOf, readRuns, type StoredBlock } from "./stored-block.ts";
 import { layOutWeight, splitWeight, type TensorLayout, type WeightBlock, type WeightLayout, type WeightSpec } from "./weight-layout.ts";
 
 /** A tensor of a quantized weight. */
@@ -36,22 +36,15 @@ export interface QuantizedBlock {
   readonly shift: Float32Array | undefined;
 }
 
-/** Weights that are unpacked at a time: 64 KiB of float32, which stay in a core's own cache. */
-const WEIGHTS_AT_A_TIME = 16 * 1024;
-/** Where they are unpacked to; what was read is gone with the next read. */
-const scratch = new Float32Array(WEIGHTS_AT_A_TIME);
-
 /**
  * Quantizes one block of a weight; `stored` holds the groups of its runs, one run after another, as the file has them.
  *
  * Errors: CheckpointError when a number is not finite in the weight's dtype: Quanto would spoil the whole row.
  */
 export function quantizeBlock(layout: WeightLayout, block: WeightBlock, stored: Uint8Array, storedDType: DType): QuantizedBlock {
-  const read = (group: number, groups: number) => readValues(layout, stored, storedDType, group, groups);
-  const refuse = (group: number, at: number) => notFinite(layout, block, stored, storedDType, group * layout.groupLength + at);
-  if (layout.qtype.bits === 8) return quantizeBytes(layout, block, read, refuse);
-  if (layout.perColumn) return quantizeColumns(layout, read, refuse);
-  return quantizeBits(layout, block, read, refuse);
+  const source = { layout, block, bytes: stored, dtype: storedDType };
+  if (layout.perColumn) return quantizeColumns(source);
+  return layout.optimizer === "hqq" ? quantizeWithHqq(source) : quantizePieces(source);
 }
 
 /** Makes room for a quantized weight; any of its blocks tells the shape of the shift. */
@@ -71,8 +64,7 @@ function shiftShape(layout: WeightLayout, { scale, shift }: QuantizedBlock): rea
 /** Copies scale or shift of a block's groups, as the block has them, to where the whole tensor has them. */
 export function placeParameters(layout: WeightLayout, block: WeightBlock, from: Float32Array, into: QuantizedTensor): void {
   const bytes = fromFloat32(from, layout.dtype);
-  const groups = block.runs.reduce((sum, run) => sum + run.groups, 0);
-  const bytesPerGroup = bytes.length / groups;
+  const bytesPerGroup = bytes.length / groupsOf(block.runs);
   let taken = 0;
   for (const run of block.runs) {
     into.bytes.set(bytes.subarray(taken * bytesPerGroup, (taken + run.groups) * bytesPerGroup), run.firstGroup * bytesPerGroup);
@@ -117,91 +109,108 @@ function joined(runs: readonly Uint8Array[]): Uint8Array {
   return all;
 }
 
-type Read = (group: number, groups: number) => Float32Array;
-type Refuse = (group: number, at: number) => CheckpointError;
-
-/** Groups of a block as float32 in the weight's dtype, counted from the block's first. */
-function readValues(layout: WeightLayout, stored: Uint8Array, storedDType: DType, group: number, groups: number): Float32Array {
-  const groupBytes = layout.groupLength * elementSizeBytes(storedDType);
-  const bytes = stored.subarray(group * groupBytes, (group + groups) * groupBytes);
-  const memory = groups * layout.groupLength <= scratch.length ? scratch : new Float32Array(groups * layout.groupLength);
-  const values = widenInto(bytes, storedDType, memory);
-  return storedDType === layout.dtype ? values : roundToDType(values, layout.dtype);
+function quantizePieces(source: StoredBlock): QuantizedBlock {
+  const { layout, block } = source;
+  const result = makeRoom(source);
+  for (const piece of piecesOf(layout, block)) {
+    const kernel = loadRuns(source, piece.runs);
+    findParameters(source, piece, kernel, result);
+    encodePiece(layout, piece, kernel, result.data);
+  }
+  const { scale, shift } = result;
+  if (!layout.centred) return result;
+  return { ...result, shift: shift?.map((value, group) => centredShift({ scale: scale[group] as number, shift: value })) };
 }
 
-function quantizeBytes(layout: WeightLayout, block: WeightBlock, read: Read, refuse: Refuse): QuantizedBlock {
-  const { groupLength, qtype, dtype } = layout;
-  const data = new Uint8Array(block.rows * groupLength);
-  const scale = new Float32Array(block.rows);
-  for (const { group, groups } of steps(block.rows, groupLength)) {
-    const codes = data.subarray(group * groupLength, (group + groups) * groupLength);
-    const wrong = quantizeSymmetric(read(group, groups), scale.subarray(group, group + groups), codes, qtype, dtype);
-    if (wrong >= 0) throw refuse(group, wrong);
+/** Goes through the block once for the ranges, as often as hqq wants for the shifts, and once for the codes. */
+function quantizeWithHqq(source: StoredBlock): QuantizedBlock {
+  const { layout, block } = source;
+  const { data, scale, shift } = makeRoom(source);
+  for (const piece of piecesOf(layout, block)) findParameters(source, piece, loadRuns(source, piece.runs), { scale, shift });
+  const moved = optimizeShift(layout, (firstGroup, groups) => readRuns(source, [{ firstGroup, groups }]), scale, shift as Float32Array);
+  for (const piece of piecesOf(layout, block)) {
+    const values = readRuns(source, piece.runs);
+    const codes = new Uint8Array(values.length);
+    encodeGroups(layout, values, ofRuns(scale, piece, block), ofRuns(moved, piece, block), codes);
+    data.set(packCodes(codes, layout.groupLength, layout.qtype.bits as 4 | 2), piece.firstRow * layout.groupLength);
   }
-  return { data, scale, shift: undefined };
+  return { data, scale, shift: moved };
 }
 
-function quantizeBits(layout: WeightLayout, block: WeightBlock, read: Read, refuse: Refuse): QuantizedBlock {
-  const { groupLength, qtype, dtype, centred } = layout;
-  const total = block.runs.reduce((sum, run) => sum + run.groups, 0);
-  const scale = new Float32Array(total);
-  let shift: Float32Array = new Float32Array(total);
-  const data = new Uint8Array(block.rows * groupLength);
-  const codes = new Uint8Array(Math.max(WEIGHTS_AT_A_TIME, groupLength));
-  const encode = (values: Float32Array, group: number, groups: number) => {
-    encodeGroups(layout, values, part(scale, group, groups, total), part(shift, group, groups, total), codes);
-    for (let done = 0; done < groups; ) {
-      const [lane, row] = [Math.floor((group + done) / block.rows), (group + done) % block.rows];
-      const rows = Math.min(groups - done, block.rows - row);
-      addCodes(codes, done * groupLength, rows * groupLength, data, row * groupLength, lane * qtype.bits);
-      done += rows;
-    }
-  };
-  for (const { group, groups } of steps(total, groupLength)) {
-    const values = read(group, groups);
-    const wrong = findRanges(values, part(scale, group, groups, total), part(shift, group, groups, total), qtype, dtype);
-    if (wrong >= 0) throw refuse(group, wrong);
-    if (layout.optimizer !== "hqq") encode(values, group, groups);
-  }
-  if (layout.optimizer === "hqq") {
-    shift = optimizeShift(layout, read, scale, shift);
-    for (const { group, groups } of steps(total, groupLength)) encode(read(group, groups), group, groups);
-  }
+function makeRoom({ layout, block }: StoredBlock): QuantizedBlock {
+  const groups = groupsOf(block.runs);
   return {
-    data,
-    scale,
-    shift: centred ? shift.map((value, group) => centredShift({ scale: scale[group] as number, shift: value })) : shift,
+    data: new Uint8Array(block.rows * layout.groupLength),
+    scale: new Float32Array(groups),
+    shift: layout.qtype.bits === 8 ? undefined : new Float32Array(groups),
   };
 }
 
-/** Scales or shifts of consecutive groups; hqq may have several shifts per group. */
-function part(parameters: Float32Array, group: number, groups: number, total: number): Float32Array {
-  const perGroup = parameters.length / total;
-  return parameters.subarray(group * perGroup, (group + groups) * perGroup);
+/** Finds scales, and shifts, of the piece that is in the kernel; leaves them there and copies them. */
+function findParameters(
+  source: StoredBlock,
+  { runs }: Piece,
+  kernel: Kernel,
+  { scale, shift }: Pick<QuantizedBlock, "scale" | "shift">,
+): void {
+  const { groupLength, qtype, dtype } = source.layout;
+  const find = shift === undefined ? findScales : findRanges;
+  if (!find(kernel, groupsOf(runs), groupLength, qtype, dtype)) throw notFinite(source, runs);
+  let taken = 0;
+  for (const { firstGroup, groups } of runs) {
+    scale.set(kernel.scales.subarray(taken, taken + groups), firstGroup);
+    shift?.set(kernel.shifts.subarray(taken, taken + groups), firstGroup);
+    taken += groups;
+  }
+}
+
+/** Turns the piece that is in the kernel, with its scales and shifts, into bytes. */
+function encodePiece({ groupLength, qtype, dtype }: WeightLayout, { firstRow, rows, runs }: Piece, kernel: Kernel, data: Uint8Array): void {
+  const groups = groupsOf(runs);
+  if (qtype.bits === 8) {
+    encodeSymmetric(kernel, groups, groupLength, qtype, dtype);
+  } else {
+    encodeAffine(kernel, groups, groupLength, qtype, dtype);
+    packInPlace(kernel, groups, groupLength, qtype.bits);
+  }
+  data.set(kernel.codes.subarray(0, rows * groupLength), firstRow * groupLength);
+}
+
+/** Scales or shifts of a piece's groups; hqq may have several shifts per group. */
+function ofRuns(parameters: Float32Array, { runs }: Piece, block: WeightBlock): Float32Array {
+  const perGroup = parameters.length / groupsOf(block.runs);
+  const own = new Float32Array(groupsOf(runs) * perGroup);
+  let at = 0;
+  for (const { firstGroup, groups } of runs) {
+    own.set(parameters.subarray(firstGroup * perGroup, (firstGroup + groups) * perGroup), at);
+    at += groups * perGroup;
+  }
+  return own;
 }
 
 /** Quanto takes the range of a single row over all axes but the last; a row of a matrix is then its own shift, and loses nothing. */
-function quantizeColumns(layout: WeightLayout, read: Read, refuse: Refuse): QuantizedBlock {
-  const { groupLength, qtype, dtype } = layout;
-  const values = read(0, 1);
-  const wrong = values.findIndex((value) => !Number.isFinite(value));
-  if (wrong >= 0) throw refuse(0, wrong);
-  const columns = layout.shape.at(-1) as number;
+function quantizeColumns(source: StoredBlock): QuantizedBlock {
+  const { groupLength, shape, qtype, dtype } = source.layout;
+  const all = [{ firstGroup: 0, groups: 1 }];
+  const columns = shape.at(-1) as number;
+  const values = transpose(readRuns(source, all), columns);
+  if (!values.every(Number.isFinite)) throw notFinite(source, all);
   const [scale, shift] = [new Float32Array(columns), new Float32Array(columns)];
-  const data = new Uint8Array(groupLength);
   for (let column = 0; column < columns; column++) {
-    const own = values.filter((_, i) => i % columns === column);
-    const { min, max } = extremes(own);
+    const { min, max } = extremes(values.subarray((column * groupLength) / columns, ((column + 1) * groupLength) / columns));
     const found = affineParameters(min, max, qtype, dtype);
-    const codes = new Uint8Array(own.length);
-    encodeGroups(layout, own, Float32Array.of(found.scale), Float32Array.of(found.shift), codes);
-    codes.forEach((code, i) => {
-      data[i * columns + column] = code;
-    });
     scale[column] = found.scale;
     shift[column] = found.shift;
   }
-  return { data, scale, shift };
+  const codes = new Uint8Array(groupLength);
+  encodeGroups(source.layout, values, scale, shift, codes);
+  return { data: transpose(codes, groupLength / columns), scale, shift };
+}
+
+/** Transposes a matrix with so many columns. */
+function transpose<A extends Float32Array | Uint8Array>(matrix: A, columns: number): A {
+  const rows = matrix.length / columns;
+  return matrix.map((_, i) => matrix[(i % rows) * columns + Math.floor(i / rows)] as number) as A;
 }
 
 /** The smallest and the largest number, the first of equals. */
@@ -213,37 +222,4 @@ function extremes(values: Float32Array): { min: number; max: number } {
     if (value > max) max = value;
   }
   return { min, max };
-}
-
-/** Cuts so many groups into pieces that fit a core's own cache. */
-function* steps(total: number, groupLength: number): Generator<{ group: number; groups: number }> {
-  const step = Math.max(1, Math.floor(WEIGHTS_AT_A_TIME / groupLength));
-  for (let group = 0; group < total; group += step) yield { group, groups: Math.min(step, total - group) };
-}
-
-/** Says which number of a weight is not finite, and whether it was so in the file; `at` counts from the block's first weight. */
-function notFinite(layout: WeightLayout, block: WeightBlock, stored: Uint8Array, storedDType: DType, at: number): CheckpointError {
-  const itemBytes = elementSizeBytes(storedDType);
-  const value = toFloat32(stored.subarray(at * itemBytes, (at + 1) * itemBytes), storedDType)[0] as number;
-  const found = `weight ${quote(layout.name)} holds ${value} at ${shapeText(placeOf(layout, block, at))}`;
-  if (Number.isFinite(value)) {
-    return new CheckpointError(`${found}, which ${layout.dtype} cannot hold, expected finite numbers to quantize`, {
-      hint: "load the model in float32 or bfloat16, or exclude the module",
-    });
-  }
-  return new CheckpointError(`${found}, expected finite numbers to quantize`, {
-    hint: "the file may be damaged: get it again, or exclude the module",
-  });
-}
-
-/** Indices, in the whole weight, of the weight at a place in a block. */
-function placeOf(layout: WeightLayout, block: WeightBlock, at: number): number[] {
-  const groupsOfBlock = block.runs.flatMap(({ firstGroup, groups }) => Array.from({ length: groups }, (_, i) => firstGroup + i));
-  const group = groupsOfBlock[Math.floor(at / layout.groupLength)] as number;
-  let index = group * layout.groupLength + (at % layout.groupLength);
-  return layout.shape.reduceRight<number[]>((place, dim) => {
-    place.unshift(index % dim);
-    index = Math.floor(index / dim);
-    return place;
-  }, []);
 }

@@ -1,7 +1,7 @@
 /**
  * Arithmetic in a weight's own dtype, as torch does it on a CPU: calculate in float32, round the result to the dtype, next operation.
  *
- * Numbers are kept as float32 that the dtype can hold. (The inner loops of quantization have the array form once more: passes.ts.)
+ * Numbers are kept as float32 that the dtype can hold. (The inner loops of quantization round by themselves: kernel/.)
  */
 import type { ComputeDType } from "../tensor/dtype.ts";
 

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { alignBytes, type FloatDType, fromFloat32, roundToDType, toFloat32, widenInto } from "./convert.ts";
+import { alignBytes, type FloatDType, fromFloat32, roundToDType, toFloat32 } from "./convert.ts";
 import type { DType } from "./dtype.ts";
 
 const FIXTURE = new URL("../../test/fixtures/convert/", import.meta.url);
@@ -152,17 +152,3 @@ function stepped(x: number, direction: 1 | -1): number {
   bits[0] = (bits[0] as number) + (x > 0 ? direction : -direction);
   return new Float32Array(bits.buffer)[0] as number;
 }
-
-it("widenInto gives what toFloat32 does, in the caller's memory", () => {
-  const memory = new Float32Array(40_000);
-  const codes = Uint16Array.from({ length: 40_001 }, (_, i) => i * 7);
-  for (const dtype of ["float16", "bfloat16", "float8_e4m3fn", "int8", "float32"] as const) {
-    // Also from an odd place, as a piece of a file may lie.
-    for (const start of [0, 1]) {
-      const bytes = new Uint8Array(codes.buffer).slice(0, 8001 + start).subarray(start, 8000 + start);
-      const values = widenInto(bytes, dtype, memory);
-      expect(values.buffer).toBe(memory.buffer);
-      expect(new Uint32Array(values.slice().buffer)).toEqual(new Uint32Array(toFloat32(bytes, dtype).slice().buffer));
-    }
-  }
-});

@@ -13,7 +13,7 @@ import { type DType, elementSizeBytes } from "./dtype.ts";
 export type FloatDType = Extract<DType, `float${string}` | "bfloat16">;
 
 /** How a small float spells its exponent, its overflow and its NaN. */
-interface SmallFloat {
+export interface SmallFloat {
   readonly mantissaBits: number;
   readonly bias: number;
   /** Sign bit's place. */
@@ -29,7 +29,8 @@ interface SmallFloat {
 }
 
 const FLOAT16: SmallFloat = { ...signed(16, 10, 15), maxCode: 0x7bff, overflowCode: 0x7c00, nanCode: 0x7e00 };
-const FLOAT8: Record<"float8_e4m3fn" | "float8_e4m3fnuz" | "float8_e5m2" | "float8_e5m2fnuz", SmallFloat> = {
+/** The formats of 8-bit floats. */
+export const FLOAT8: Record<"float8_e4m3fn" | "float8_e4m3fnuz" | "float8_e5m2" | "float8_e5m2fnuz", SmallFloat> = {
   float8_e4m3fn: { ...signed(8, 3, 7), maxCode: 0x7e, overflowCode: 0x7e, nanCode: 0x7f },
   float8_e4m3fnuz: { ...signed(8, 3, 8), maxCode: 0x7f, overflowCode: 0x80, nanCode: 0x80, unsigned: true },
   float8_e5m2: { ...signed(8, 2, 15), maxCode: 0x7b, overflowCode: 0x7c, nanCode: 0x7f },
@@ -83,29 +84,6 @@ export function toFloat32(bytes: Uint8Array, dtype: DType): Float32Array {
     default:
       return dtype satisfies never;
   }
-}
-
-/**
- * Widens stored numbers as toFloat32, into memory that the caller uses again; returns the part of it that they fill.
- *
- * For small pieces fresh memory costs more than the widening: 16,384 float16 numbers 4 to 5 ns each, into used memory 1 to 2.
- */
-export function widenInto(bytes: Uint8Array, dtype: DType, memory: Float32Array): Float32Array {
-  const values = memory.subarray(0, bytes.length / elementSizeBytes(dtype));
-  if (dtype !== "float16" && dtype !== "bfloat16") {
-    values.set(toFloat32(bytes, dtype));
-    return values;
-  }
-  const { buffer, byteOffset } = alignBytes(bytes, 2);
-  const codes = new Uint16Array(buffer, byteOffset, values.length);
-  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
-  if (dtype === "bfloat16") {
-    for (let i = 0; i < codes.length; i++) bits[i] = (codes[i] as number) << 16;
-    return values;
-  }
-  const table = decodeTable("float16");
-  for (let i = 0; i < codes.length; i++) bits[i] = table[codes[i] as number] as number;
-  return values;
 }
 
 /** Rounds float32 numbers to a floating dtype and returns its bytes, in fresh memory. */

@@ -5,7 +5,7 @@
  * config or, without any there, what the class makes of the older list. A token whose text is a piece takes that piece's id.
  * Source: transformers tokenization_utils_base.py (_from_pretrained, __init__), tokenization_utils_tokenizers.py (__init__), @5.23.0.
  */
-import { UnsupportedError } from "../errors.ts";
+import { CheckpointError, UnsupportedError } from "../errors.ts";
 import type { AddedToken } from "./added-tokens.ts";
 import { type SpecialTokensMap, TOKEN_NAMES, type TokenEntry, type TokenizerConfig, type TokenizerJsonFiles } from "./tokenizer-config.ts";
 
@@ -23,7 +23,9 @@ export interface ClassTokens {
 /** Added tokens in the order in which they get ids, and the texts of the named ones. */
 export interface MergedTokens {
   readonly tokens: readonly AddedToken[];
+  /** Throws a CheckpointError when there is no such token. */
   readonly textOf: (name: TokenName) => string;
+  readonly find: (name: TokenName) => string | undefined;
 }
 
 /**
@@ -53,7 +55,19 @@ export function mergeAddedTokens(files: TokenizerJsonFiles, ofClass: ClassTokens
     known.add(key);
   }
   for (const text of names.map(textOf)) tokens.set(text, { ...(tokens.get(text) as AddedToken), special: true });
-  return { tokens: [...tokens.values()], textOf: (name) => textOf(named.get(name) as TokenEntry) };
+  const find = (name: TokenName) => {
+    const entry = named.get(name);
+    return entry && textOf(entry);
+  };
+  return {
+    tokens: [...tokens.values()],
+    find,
+    textOf: (name) => {
+      const text = find(name);
+      if (text === undefined) throw new CheckpointError(`the tokenizer has no ${name}`, { where });
+      return text;
+    },
+  };
 }
 
 /** The text of a token. */
@@ -102,8 +116,8 @@ class SpecialLists {
 function setNamed(named: Map<TokenName, TokenEntry>, source: SpecialTokensMap, objectsAreSpecial: boolean): void {
   for (const name of TOKEN_NAMES) {
     const entry = source[name];
-    if (entry === undefined || entry === null) continue;
-    named.set(name, objectsAreSpecial && typeof entry === "object" ? { ...entry, special: true } : entry);
+    if (entry === null) named.delete(name);
+    else if (entry !== undefined) named.set(name, objectsAreSpecial && typeof entry === "object" ? { ...entry, special: true } : entry);
   }
 }
 

@@ -21,12 +21,14 @@ for (const files of [["vocab.json", "merges.txt"], ["tokenizer.json"]]) {
 
 const plain = { singleWord: false, lstrip: false, rstrip: false, normalized: false, special: true };
 const definition: ClipDefinition = {
-  vocabulary: Object.fromEntries(["a", "b", "a</w>", "b</w>", "aa", "ab</w>", "aab</w>", "<s>", "</s>"].map((token, id) => [token, id])),
-  merges: [
-    ["a", "b</w>"],
-    ["a", "a"],
-    ["a", "ab</w>"],
-  ],
+  model: {
+    vocabulary: Object.fromEntries(["a", "b", "a</w>", "b</w>", "aa", "ab</w>", "aab</w>", "<s>", "</s>"].map((token, id) => [token, id])),
+    merges: [
+      ["a", "b</w>"],
+      ["a", "a"],
+      ["a", "ab</w>"],
+    ],
+  },
   addedTokens: ["<s>", "</s>", "<x>"].map((content) => ({ content, ...plain })),
   bosToken: "<s>",
   eosToken: "</s>",

@@ -11,6 +11,7 @@
  */
 import { BPE } from "@huggingface/tokenizers";
 import { type AddedToken, AddedTokens, type Section } from "./added-tokens.ts";
+import type { BpeModel } from "./bpe-model.ts";
 import { fromByteCharacters, toByteCharacters } from "./byte-level.ts";
 import type { DecodeOptions, Tokenizer } from "./tokenizer.ts";
 
@@ -24,10 +25,7 @@ const OUTER_SPACE = new RegExp(`^${PYTHON_SPACE}|${PYTHON_SPACE}$`, "gu");
 
 /** Everything that decides the ids of a CLIP tokenizer. */
 export interface ClipDefinition {
-  /** Ids by token. */
-  readonly vocabulary: Readonly<Record<string, number>>;
-  /** Pairs in the order in which they are merged; both halves and what they make are in the vocabulary. */
-  readonly merges: readonly (readonly [string, string])[];
+  readonly model: BpeModel;
   /** In the order in which they get their ids. */
   readonly addedTokens: readonly AddedToken[];
   /** Texts of added tokens. */
@@ -54,7 +52,10 @@ export class ClipTokenizer implements Tokenizer {
   readonly #split: (text: string) => Section[];
 
   constructor(definition: ClipDefinition) {
-    const { vocabulary, merges, unknownToken } = definition;
+    const {
+      model: { vocabulary, merges },
+      unknownToken,
+    } = definition;
     this.#model = new BPE({ type: "BPE", vocab: vocabulary, merges, unk_token: unknownToken, end_of_word_suffix: END_OF_WORD });
     const ids = this.#model.tokens_to_ids;
     this.#added = new AddedTokens(ids.size, (content) => ids.get(content), normalized);

@@ -21,12 +21,15 @@ declare module "@huggingface/tokenizers" {
       type: "BPE";
       vocab: Readonly<Record<string, number>>;
       merges: readonly (readonly [string, string])[];
-      unk_token: string;
-      end_of_word_suffix: string;
+      byte_fallback?: boolean;
+      unk_token?: string;
+      end_of_word_suffix?: string;
     });
     /** Tokens by id. */
     readonly vocab: readonly (string | undefined)[];
     readonly tokens_to_ids: ReadonlyMap<string, number>;
+    /** Returns the tokens of words; with byte_fallback, bytes stand for a token that the vocabulary lacks. */
+    encode(words: readonly string[]): string[];
     /** Returns the tokens of a word, whether the vocabulary has them or not; not to be changed, as they are kept. */
     bpe(word: string): readonly string[];
   }

@@ -1,5 +1,5 @@
 /**
- * Fits ids to the length that a model takes, as transformers does for `padding="max_length", truncation=True` on the right.
+ * Fits ids to the length that a model takes, as transformers does for `padding="max_length", truncation=True`; texts are cut on the right.
  */
 import { UsageError } from "../errors.ts";
 
@@ -9,6 +9,8 @@ export interface PadOptions {
   readonly padTokenId: number;
   /** The id that a cut sequence still ends with; none by default. */
   readonly eosTokenId?: number | undefined;
+  /** Default "right". */
+  readonly paddingSide?: "left" | "right" | undefined;
 }
 
 /** Ids of exactly the asked length, and what did not fit. */
@@ -25,7 +27,7 @@ export interface PaddedTokens {
  *
  * Errors: UsageError when maxLength is not a whole number of at least 1.
  */
-export function padTokens(ids: readonly number[], { maxLength, padTokenId, eosTokenId }: PadOptions): PaddedTokens {
+export function padTokens(ids: readonly number[], { maxLength, padTokenId, eosTokenId, paddingSide }: PadOptions): PaddedTokens {
   if (!Number.isSafeInteger(maxLength) || maxLength < 1) {
     throw new UsageError(`the token length must be a whole number of at least 1, got ${maxLength}`);
   }
@@ -33,10 +35,13 @@ export function padTokens(ids: readonly number[], { maxLength, padTokenId, eosTo
   const body = ids.slice(0, ids.length - ending.length);
   const room = maxLength - ending.length;
   const kept = [...body.slice(0, room), ...ending];
-  const padding = maxLength - kept.length;
+  const padding = new Array<number>(maxLength - kept.length).fill(padTokenId);
+  const isText = kept.map(() => 1);
+  const isPadding = padding.map(() => 0);
   return {
-    inputIds: [...kept, ...new Array<number>(padding).fill(padTokenId)],
-    attentionMask: [...new Array<number>(kept.length).fill(1), ...new Array<number>(padding).fill(0)],
+    ...(paddingSide === "left"
+      ? { inputIds: [...padding, ...kept], attentionMask: [...isPadding, ...isText] }
+      : { inputIds: [...kept, ...padding], attentionMask: [...isText, ...isPadding] }),
     cut: body.slice(room),
   };
 }

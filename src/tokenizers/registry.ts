@@ -5,6 +5,7 @@ import * as v from "valibot";
 import type { Folder } from "../checkpoint/byte-source.ts";
 import { CheckpointError, UnsupportedError } from "../errors.ts";
 import { readClipTokenizer } from "./clip-folder.ts";
+import { readLlamaTokenizer } from "./llama-folder.ts";
 import { readT5Tokenizer } from "./t5-folder.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { nameOfFile, readJson, type TokenizerFolder } from "./tokenizer-files.ts";
@@ -12,13 +13,15 @@ import { nameOfFile, readJson, type TokenizerFolder } from "./tokenizer-files.ts
 const READERS: Readonly<Record<string, (place: TokenizerFolder) => Promise<Tokenizer>>> = {
   CLIPTokenizer: readClipTokenizer,
   CLIPTokenizerFast: readClipTokenizer,
+  LlamaTokenizer: readLlamaTokenizer,
+  LlamaTokenizerFast: readLlamaTokenizer,
   T5Tokenizer: readT5Tokenizer,
   T5TokenizerFast: readT5Tokenizer,
 };
 
 /**
  * Reads the tokenizer in a folder of a checkpoint ("tokenizer"; "" is the checkpoint itself), from tokenizer.json if it is there, else from
- * spiece.model or from vocab.json and merges.txt. Without a class name the folder's tokenizer_config.json names it.
+ * spiece.model, from tokenizer.model, or from vocab.json and merges.txt. Without a class name the folder's tokenizer_config.json names it.
  *
  * Errors: UnsupportedError for a class that halftone lacks; CheckpointError when files are missing, damaged or name no class.
  */

@@ -1,5 +1,5 @@
 /**
- * Reads a sentencepiece model file (spiece.model): the pieces with their scores, and the charsmap of its normalizer.
+ * Reads a sentencepiece model file (spiece.model, tokenizer.model): the pieces with their scores, and the charsmap of its normalizer.
  *
  * The file is a protobuf message without length or checksum, so a cut file may still parse: sentencepiece writes the normalizer after the
  * pieces, and a file without one is refused as incomplete.
@@ -20,7 +20,7 @@ const ALGORITHMS: Readonly<Record<number, string>> = { 1: "unigram", 2: "BPE", 3
 /** A piece and its score (log probability); its id is its place in the list. */
 export type ScoredPiece = [text: string, score: number];
 
-/** A unigram model of sentencepiece. */
+/** A model of sentencepiece. */
 export interface SentencePieceModel {
   readonly pieces: ScoredPiece[];
   /** Control symbols and user-defined symbols, by id, which are found in a text before it is cut into pieces. */
@@ -29,20 +29,20 @@ export interface SentencePieceModel {
 }
 
 /**
- * Parses a spiece.model file.
+ * Parses a sentencepiece model.
  *
- * Errors: CheckpointError when it is not such a file, is cut, has no pieces, or holds another algorithm than unigram.
+ * Errors: CheckpointError when it is not such a file, is cut, has no pieces, or holds another algorithm than the asked one.
  */
-export function readSentencePiece(bytes: Uint8Array, where: string): SentencePieceModel {
+export function readSentencePiece(bytes: Uint8Array, where: string, algorithm: "unigram" | "BPE" = "unigram"): SentencePieceModel {
   const proto = parse(bytes, where);
   const { pieces, trainerSpec, normalizerSpec } = proto;
   if (pieces.length === 0) throw damaged("expected pieces, got none", where);
   if (trainerSpec === undefined || normalizerSpec === undefined) {
     throw damaged(`expected a normalizer after its ${pieces.length} pieces, got the end of the file`, where);
   }
-  if (trainerSpec.modelType !== 1) {
-    const got = ALGORITHMS[trainerSpec.modelType] ?? `number ${trainerSpec.modelType}`;
-    throw new CheckpointError(`the sentencepiece model must be of the unigram algorithm, got ${got}`, {
+  const got = ALGORITHMS[trainerSpec.modelType] ?? `number ${trainerSpec.modelType}`;
+  if (got !== algorithm) {
+    throw new CheckpointError(`the sentencepiece model must be of the ${algorithm} algorithm, got ${got}`, {
       where,
       hint: "the file belongs to another class of tokenizer",
     });

@@ -20,10 +20,10 @@ export const TOKEN_NAMES = ["bos_token", "eos_token", "unk_token", "sep_token", 
 
 const namedTokens = v.object({
   bos_token: v.nullish(token),
-  eos_token: v.optional(token),
-  unk_token: v.optional(token),
+  eos_token: v.nullish(token),
+  unk_token: v.nullish(token),
   sep_token: v.nullish(token),
-  pad_token: v.optional(token),
+  pad_token: v.nullish(token),
   cls_token: v.nullish(token),
   mask_token: v.nullish(token),
 });
@@ -62,6 +62,9 @@ const tokenizerJsonSchema = v.object({
       normalizers: v.nullish(v.array(v.object({ type: v.string(), precompiled_charsmap: v.nullish(v.string()) }))),
     }),
   ),
+  post_processor: v.optional(v.unknown()),
+  /** How the tokenizer padded when it was saved. */
+  padding: v.nullish(v.object({ direction: v.optional(v.string()), pad_token: v.optional(v.string()) })),
   added_tokens: v.array(v.object({ id: v.pipe(v.number(), v.integer(), v.minValue(0)), ...tokenObject.entries })),
 });
 
@@ -80,20 +83,23 @@ export interface TokenizerJsonFiles<Config extends TokenizerConfig = TokenizerCo
 }
 
 /**
- * Reads the JSON files of a folder; `configSchema` is that of the class.
+ * Reads the JSON files of a folder; `configSchema` is that of the class, `paddingSides` are those that it follows.
  *
- * Errors: CheckpointError when a file is damaged; UnsupportedError for padding or cutting on the left.
+ * Errors: CheckpointError when a file is damaged; UnsupportedError for another side of padding, and for cutting on the left.
  */
 export async function readTokenizerJsonFiles<Schema extends v.GenericSchema<unknown, TokenizerConfig>>(
   place: TokenizerFolder,
   configSchema: Schema,
+  paddingSides: readonly string[] = ["right"],
 ): Promise<TokenizerJsonFiles<v.InferOutput<Schema>>> {
   const config = (await readJson(place, "tokenizer_config.json", configSchema)) ?? v.parse(configSchema, {});
-  for (const key of ["padding_side", "truncation_side"] as const) {
+  for (const [key, sides] of [["padding_side", paddingSides] as const, ["truncation_side", ["right"] as readonly string[]] as const]) {
     const side = config[key] ?? "right";
-    if (side === "right") continue;
+    if (sides.includes(side)) continue;
     const where = nameOfFile(place, "tokenizer_config.json");
-    throw new UnsupportedError(`the tokenizer's ${key} "${side}" is not supported, only "right"`, { where });
+    throw new UnsupportedError(`the tokenizer's ${key} "${side}" is not supported, only ${sides.map((one) => `"${one}"`).join(" or ")}`, {
+      where,
+    });
   }
   return {
     config,

@@ -99,9 +99,8 @@ export function checkValue<Schema extends v.GenericSchema>(
   const issue = result.issues[0];
   const path = [key, v.getDotPath(issue)].filter(Boolean).join(".");
   const subject = path === "" ? file : `${file}'s "${path}"`;
+  const expected = issue.type === "custom" || issue.type === "check" ? issue.message : issue.expected;
   const problem =
-    path !== "" && issue.received === "undefined"
-      ? `${file} lacks "${path}"`
-      : `${subject} must be ${issue.expected}, got ${issue.received}`;
+    path !== "" && issue.received === "undefined" ? `${file} lacks "${path}"` : `${subject} must be ${expected}, got ${issue.received}`;
   throw new CheckpointError(problem, { where: nameOfFile(place, file), hint: "get the tokenizer's files again" });
 }

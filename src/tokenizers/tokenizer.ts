@@ -14,6 +14,8 @@ export interface Tokenizer {
   readonly padTokenId: number;
   /** The id that ends every sequence, or undefined if the class adds none. */
   readonly eosTokenId: number | undefined;
+  /** Where padding goes; on the right, if it is not said. */
+  readonly paddingSide?: "left" | "right";
   /** The longest sequence that the model was made for; Infinity when its config does not say. */
   readonly modelMaxLength: number;
   /**

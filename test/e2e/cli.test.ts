@@ -329,3 +329,63 @@ describe("a disk that refuses", () => {
     );
   });
 });
+
+describe("Stable Diffusion 3", () => {
+  const model = fixturePath("pipelines/sd3");
+  const quick = ["--seed", "1", "--steps", "2", "--height", "32", "--width", "48"];
+
+  test("is inspected part by part", async () => {
+    const { code, stdout } = await halftone(["inspect", model]);
+    expect(code).toBe(0);
+    const parts = stdout
+      .split("\n")
+      .flatMap((line) => /^(\w+) {2,}(\w+(?:Model|ModelWithProjection|KL|Tokenizer|Scheduler))\b/.exec(line)?.[1] ?? []);
+    expect(parts.sort()).toEqual([
+      "scheduler",
+      "text_encoder",
+      "text_encoder_2",
+      "text_encoder_3",
+      "tokenizer",
+      "tokenizer_2",
+      "tokenizer_3",
+      "transformer",
+      "vae",
+    ]);
+  });
+
+  test("is warned of once where its second text encoder is quantized, and repeats a recipe with prompts of its own", async () => {
+    const prompts = ["--prompt-2", "a castle", "--negative-prompt-3", "dark", "--clip-skip", "1"];
+    const made = await halftone([
+      "generate",
+      "a fox",
+      "--model",
+      model,
+      ...quick,
+      ...prompts,
+      "--qtype",
+      "text_encoder_[23]=qint8",
+      "--output",
+      "a.png",
+    ]);
+    expect({ code: made.code, stdout: made.stdout }).toEqual({ code: 0, stdout: "a.png\n" });
+    expect(made.stderr.match(/^warning: .*$/gm)).toEqual([
+      expect.stringMatching(/^warning: text_encoder_2 is quantized, .* recommended are /),
+    ]);
+    const again = await halftone(["generate", "--model", model, "--from", "a.png", "--output", "b.png", "--quiet"]);
+    expect(again.code).toBe(0);
+    expect(decodePng(read("b.png"))).toEqual(decodePng(read("a.png")));
+    expect(readRecipe(read("b.png"))).toMatchObject({
+      prompt2: "a castle",
+      clipSkip: 1,
+      qtypes: { text_encoder_2: "qint8", text_encoder_3: "qint8" },
+    });
+  });
+
+  test("is quantized whole on disk", async () => {
+    expect((await halftone(["quantize", model, "--qtype", "qint8", "--output", "q", "--quiet"])).code).toBe(0);
+    const { stdout } = await halftone(["inspect", "q", "--json"]);
+    expect(stdout.match(/"int8"/g)?.length).toBeGreaterThanOrEqual(4);
+    const { stderr, code } = await halftone(["generate", "a fox", "--model", "q", ...quick, "--output", "a.png"]);
+    expect({ code, warnings: stderr.match(/^warning: /gm)?.length }).toEqual({ code: 0, warnings: 1 });
+  });
+});

@@ -7,10 +7,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { fixturePath } from "../support/fixture.ts";
 
 const folder = fileURLToPath(new URL("../../examples", import.meta.url));
 const PNG_SIGNATURE = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
 const MOST_LINES = 40;
+/** Models for programs that have no embedded one: what a user would name behind the program. */
+const MODELS: Readonly<Record<string, string>> = { "06-sd3-text-encoders.ts": fixturePath("pipelines/sd3") };
 
 /** A row of the table: `| [01-name.ts](01-name.ts) | what it shows | \`a.png\`, \`b.safetensors\` |`. */
 const ROW = /^\| \[([^\]]+)\]\(([^)]+)\) \|.*\| ([^|]*) \|$/gm;
@@ -23,6 +26,7 @@ const rows = Array.from(readme.matchAll(ROW), ([, file = "", target = "", writes
 
 describe("examples", () => {
   const before = process.cwd();
+  const argv = process.argv;
   let scratch: string;
 
   beforeEach(() => {
@@ -32,6 +36,7 @@ describe("examples", () => {
 
   afterEach(() => {
     process.chdir(before);
+    process.argv = argv;
     rmSync(scratch, { recursive: true });
   });
 
@@ -43,6 +48,8 @@ describe("examples", () => {
   });
 
   test.each(rows.map((row) => [row.file, row] as const))("%s", async (file, { writes }) => {
+    const model = MODELS[file];
+    process.argv = [process.execPath, join(folder, file), ...(model === undefined ? [] : [model])];
     await import(join(folder, file));
     const written = readdirSync(scratch).sort();
     expect(written).toEqual(writes);

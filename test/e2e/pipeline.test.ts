@@ -359,7 +359,7 @@ describe("opening", () => {
   it("refuses a part in another's slot, and options it does not know", async () => {
     const vae = await DiffusionModel.fromPretrained(tiny, { subfolder: "vae" });
     const slot = await failure(() => DiffusionPipeline.fromPretrained(tiny, { transformer: vae }));
-    expect(slot.message).toBe("the transformer of a PixArtSigmaPipeline is a PixArtTransformer2DModel, got a AutoencoderKL");
+    expect(slot.message).toBe("the transformer of a PixArtSigmaPipeline is a PixArtTransformer2DModel, got an AutoencoderKL");
     await vae.dispose();
     const option = await failure(() => DiffusionPipeline.fromPretrained(tiny, { dtpye: "float16" } as never));
     expect([option.message, option.hint]).toEqual(['there is no option "dtpye" for opening a pipeline', "did you mean dtype?"]);

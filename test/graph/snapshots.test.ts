@@ -7,9 +7,11 @@ import { openFixtureModel } from "../support/model.ts";
 
 const MODELS = [
   { name: "t5", className: "T5EncoderModel", baseName: "model" },
+  { name: "umt5", className: "UMT5EncoderModel", baseName: "model" },
   { name: "clip", className: "CLIPTextModelWithProjection", baseName: "model" },
   { name: "pixart-sigma", className: "PixArtTransformer2DModel", baseName: "diffusion_pytorch_model" },
   { name: "pixart-alpha", className: "PixArtTransformer2DModel", baseName: "diffusion_pytorch_model" },
+  { name: "auraflow", className: "AuraFlowTransformer2DModel", baseName: "diffusion_pytorch_model" },
   { name: "sd35-medium", className: "SD3Transformer2DModel", baseName: "diffusion_pytorch_model" },
   { name: "vae", className: "AutoencoderKL", baseName: "diffusion_pytorch_model" },
 ] as const;

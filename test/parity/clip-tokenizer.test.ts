@@ -9,8 +9,8 @@ import { tokenizeTexts } from "../../src/pipelines/prompt.ts";
 import { padTokens } from "../../src/tokenizers/padding.ts";
 import { loadTokenizer } from "../../src/tokenizers/registry.ts";
 import type { Tokenizer } from "../../src/tokenizers/tokenizer.ts";
-import { type LongIds, shortened } from "../support/long-ids.ts";
 import { readFixtureJson } from "../support/tensor-file.ts";
+import { type LongIds, shortened } from "../support/token-ids.ts";
 
 interface Variant {
   readonly name: string;

@@ -29,12 +29,15 @@ interface Case {
   readonly verdict: Readonly<Record<string, boolean | string>>;
 }
 
-const { cases, pipeline } = readFixtureJson<{ cases: Case[]; pipeline: object }>("quant-files/files.json");
+const { cases: ofPixArt, pipeline } = readFixtureJson<{ cases: Case[]; pipeline: object }>("quant-files/files.json");
+const cases = [...ofPixArt, ...readFixtureJson<{ cases: Case[] }>("quant-files/auraflow.json").cases];
 const SOURCES: Readonly<Record<string, [folder: string, file: string]>> = {
   "pixart-sigma": ["models/pixart-sigma", "diffusion_pytorch_model.safetensors"],
   "pixart-tiny": ["pipelines/tiny/transformer", "diffusion_pytorch_model.safetensors"],
   "sd35-medium": ["models/sd35-medium", "diffusion_pytorch_model.safetensors"],
   t5: ["models/t5", "model.safetensors"],
+  auraflow: ["models/auraflow", "diffusion_pytorch_model.safetensors"],
+  umt5: ["models/umt5", "model.safetensors"],
   clip: ["models/clip", "model.safetensors"],
 };
 const work = mkdtempSync(join(tmpdir(), "halftone-quant-files-"));

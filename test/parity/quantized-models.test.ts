@@ -4,12 +4,14 @@ import { memorySource } from "../../src/checkpoint/memory-source.ts";
 import { readTensor, type StoredTensor } from "../../src/checkpoint/stored-tensor.ts";
 import { Weights, type WeightTable } from "../../src/checkpoint/weights.ts";
 import { buildGraphs, type ModelGraph } from "../../src/graph/segment.ts";
+import { AuraFlowConfigSchema } from "../../src/models/auraflow/config.ts";
+import { auraFlowConstantInputs, auraFlowStepInputs, auraFlowTransformer } from "../../src/models/auraflow/model.ts";
 import { ClipTextConfigSchema } from "../../src/models/clip/config.ts";
 import { clipTextInputs, clipTextModelWithProjection } from "../../src/models/clip/model.ts";
 import { PixArtConfigSchema } from "../../src/models/pixart/config.ts";
 import { pixArtConstantInputs, pixArtStepInputs, pixArtTransformer } from "../../src/models/pixart/model.ts";
-import { T5ConfigSchema } from "../../src/models/t5/config.ts";
-import { t5Encoder, t5Inputs } from "../../src/models/t5/model.ts";
+import { type T5Config, T5ConfigSchema, UMT5ConfigSchema } from "../../src/models/t5/config.ts";
+import { t5Encoder, t5Inputs, umt5Encoder } from "../../src/models/t5/model.ts";
 import { findQType } from "../../src/quant/qtype.ts";
 import { quantizeWeight } from "../../src/quant/quantize-weight.ts";
 import type { ComputeDType } from "../../src/tensor/dtype.ts";
@@ -36,14 +38,16 @@ const DIFFUSERS = "diffusion_pytorch_model";
 
 const CALLS = {
   t5: { callOf: t5Call, file: "model", output: "hidden" },
+  umt5: { callOf: umt5Call, file: "model", output: "hidden" },
   clip: { callOf: clipCall, file: "model", output: "text_embeds" },
   "pixart-sigma": { callOf: pixArtCall, file: DIFFUSERS, output: "sample" },
   "sd35-medium": { callOf: sd3Call, file: DIFFUSERS, output: "sample" },
   "sd3-wide": { callOf: sd3Call, file: DIFFUSERS, output: "sample" },
+  auraflow: { callOf: auraFlowCall, file: DIFFUSERS, output: "sample" },
 } as const;
 
 describe("a quantized model calculates what Quanto's does", () => {
-  const cases = readFixture("quantized/io");
+  const cases = ["io", "auraflow"].flatMap((file) => readFixture(`quantized/${file}`));
   it.each(cases)("$name", async (found) => {
     await compare(found, false);
   });
@@ -85,14 +89,21 @@ async function quantizeTable(table: WeightTable, model: ModelGraph, dtype: Compu
 }
 
 function t5Call(config: Record<string, unknown>, found: FixtureCase, dtype: ComputeDType): Call {
-  const parsed = parseConfig(T5ConfigSchema, config, "text_encoder config", "t5");
+  return encoderCall(parseConfig(T5ConfigSchema, config, "text_encoder config", "t5"), t5Encoder, found, dtype);
+}
+
+function umt5Call(config: Record<string, unknown>, found: FixtureCase, dtype: ComputeDType): Call {
+  return encoderCall(parseConfig(UMT5ConfigSchema, config, "text_encoder config", "umt5"), umt5Encoder, found, dtype);
+}
+
+function encoderCall(config: T5Config, encoder: typeof t5Encoder, found: FixtureCase, dtype: ComputeDType): Call {
   const { shape, integers } = found.inputs.input_ids as FixtureTensor;
   const [batch = 0, tokens = 0] = shape;
   const rows = (all: readonly number[]) => Array.from({ length: batch }, (_, i) => all.slice(i * tokens, (i + 1) * tokens));
   const mask = found.inputs.attention_mask as FixtureTensor;
   return {
-    model: (weights) => t5Encoder(weights, parsed, dtype, { batch, tokens }),
-    inputs: t5Inputs(parsed, rows(integers), rows(mask.integers)),
+    model: (weights) => encoder(weights, config, dtype, { batch, tokens }),
+    inputs: t5Inputs(config, rows(integers), rows(mask.integers)),
   };
 }
 
@@ -123,6 +134,22 @@ function pixArtCall(config: Record<string, unknown>, found: FixtureCase, dtype: 
     inputs: {
       ...pixArtConstantInputs(parsed, size, { encoderHiddenStates, attentionMask }),
       ...pixArtStepInputs(floatTensor(hidden_states.shape, hidden_states.values), timestep.integers),
+    },
+  };
+}
+
+function auraFlowCall(config: Record<string, unknown>, found: FixtureCase, dtype: ComputeDType): Call {
+  const parsed = parseConfig(AuraFlowConfigSchema, config, "transformer config", "auraflow");
+  const { hidden_states, timestep, encoder_hidden_states } = found.inputs as Record<string, FixtureTensor>;
+  if (!hidden_states || !timestep || !encoder_hidden_states) throw new Error("the fixture has changed");
+  const [batch = 0, , latentHeight = 0, latentWidth = 0] = hidden_states.shape;
+  const textTokens = encoder_hidden_states.shape[1] as number;
+  const size = { batch, latentHeight, latentWidth, textTokens, timesteps: batch };
+  return {
+    model: (weights) => auraFlowTransformer(weights, parsed, dtype, size),
+    inputs: {
+      ...auraFlowConstantInputs(parsed, size, floatTensor(encoder_hidden_states.shape, encoder_hidden_states.values)),
+      ...auraFlowStepInputs(floatTensor(hidden_states.shape, hidden_states.values), Array.from(timestep.values)),
     },
   };
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { parseConfig } from "../../src/checkpoint/config.ts";
-import { T5ConfigSchema } from "../../src/models/t5/config.ts";
-import { t5Encoder, t5Inputs } from "../../src/models/t5/model.ts";
+import { T5ConfigSchema, UMT5ConfigSchema } from "../../src/models/t5/config.ts";
+import { t5Encoder, t5Inputs, umt5Encoder } from "../../src/models/t5/model.ts";
 import { relativePositionBucket } from "../../src/models/t5/relative-position.ts";
 import type { HoldPlan } from "../../src/runtime/executor.ts";
 import { expectClose } from "../support/compare.ts";
@@ -9,9 +9,9 @@ import { type FixtureCase, type FixtureTensor, readFixture } from "../support/fi
 import { openFixtureModel, runModel, withIntermediates } from "../support/model.ts";
 import { TOLERANCES } from "../support/tolerances.ts";
 
-const MODELS = ["t5", "t5-relu", "t5-rounding", "t5-float16", "t5-bfloat16"];
+const MODELS = ["t5", "t5-relu", "t5-rounding", "t5-float16", "t5-bfloat16", "umt5", "umt5-rounding"];
 
-describe.each(MODELS)("T5EncoderModel %s", async (name) => {
+describe.each(MODELS)("the encoder of %s", async (name) => {
   const cases = readFixture(`models/${name}/io`);
   it.each(cases)("$name", async (found) => {
     const outputs = await encode(name, found);
@@ -25,10 +25,10 @@ describe.each(MODELS)("T5EncoderModel %s", async (name) => {
   });
 });
 
-it("gives the same numbers whole and streamed segment by segment", async () => {
-  const [found] = readFixture("models/t5/io") as [FixtureCase];
-  const whole = await encode("t5", found, { hold: "resident", segmentsPerProgram: 99 });
-  const streamed = await encode("t5", found, { hold: "streamed", segmentsPerProgram: 1 });
+it.each(["t5", "umt5"])("%s gives the same numbers whole and streamed segment by segment", async (name) => {
+  const [found] = readFixture(`models/${name}/io`) as [FixtureCase];
+  const whole = await encode(name, found, { hold: "resident", segmentsPerProgram: 99 });
+  const streamed = await encode(name, found, { hold: "streamed", segmentsPerProgram: 1 });
   expect(streamed.hidden).toEqual(whole.hidden);
 });
 
@@ -52,11 +52,12 @@ function values(found: FixtureCase, output: string): Float32Array {
 
 async function encode(name: string, found: FixtureCase, plan?: HoldPlan): Promise<Record<string, Float32Array>> {
   const { config, weights } = await openFixtureModel(`models/${name}`, "model");
-  const parsed = parseConfig(T5ConfigSchema, config, "text_encoder config", name);
+  const [schema, encoder] = name.startsWith("umt5") ? ([UMT5ConfigSchema, umt5Encoder] as const) : ([T5ConfigSchema, t5Encoder] as const);
+  const parsed = parseConfig(schema, config, "text_encoder config", name);
   const { shape, integers } = found.inputs.input_ids as FixtureTensor;
   const [batch = 0, tokens = 0] = shape;
   const rows = (all: number[]) => Array.from({ length: batch }, (_, i) => all.slice(i * tokens, (i + 1) * tokens));
   const mask = found.inputs.attention_mask?.integers ?? integers.map(() => 1);
-  const model = t5Encoder(weights, parsed, found.dtype, { batch, tokens });
+  const model = encoder(weights, parsed, found.dtype, { batch, tokens });
   return runModel(withIntermediates(model, "hidden"), t5Inputs(parsed, rows(integers), rows(mask)), plan);
 }

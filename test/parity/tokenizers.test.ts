@@ -8,13 +8,8 @@ import { memoryFolder } from "../../src/checkpoint/memory-source.ts";
 import { padTokens } from "../../src/tokenizers/padding.ts";
 import { loadTokenizer } from "../../src/tokenizers/registry.ts";
 import type { Tokenizer } from "../../src/tokenizers/tokenizer.ts";
-import { type LongIds, shortened } from "../support/long-ids.ts";
+import { type ExpectedIds, shortened } from "../support/token-ids.ts";
 
-interface Ids {
-  readonly fromModel: (number[] | LongIds)[];
-  /** Ids from tokenizer.json by the string's index, where they differ. */
-  readonly fromJson: Record<string, number[]>;
-}
 interface Variant {
   readonly model: string;
   readonly name: string;
@@ -39,7 +34,7 @@ const ROOT = new URL("../../", import.meta.url);
 const FIXTURES = new URL("test/fixtures/tokenizers/", ROOT);
 const NAMES = ["demo", "multilingual", "stress"];
 const { strings } = readFixture<{ strings: [group: string, part: string, times: number][] }>("strings.json");
-const ids = readFixture<Record<string, Ids>>("ids.json");
+const ids = readFixture<Record<string, ExpectedIds>>("ids.json");
 const cases = readFixture<Cases>("cases.json");
 
 function readFixture<T>(name: string): T {
@@ -69,7 +64,7 @@ test("the fixture holds at least 500 different strings, one of 20,000 characters
 describe.each(NAMES)("%s", (name) => {
   test.each(["spiece.model", "tokenizer.json"] as const)("gives transformers' ids from %s", async (source) => {
     const tokenizer = await loadFrom(name, source, configOf(name));
-    const { fromModel, fromJson } = ids[name] as Ids;
+    const { fromModel, fromJson } = ids[name] as ExpectedIds;
     const wrong = strings.flatMap(([group, part, times], index) => {
       const want = (source === "tokenizer.json" && fromJson[index]) || fromModel[index];
       const got = shortened(tokenizer.encode(part.repeat(times)));

@@ -9,7 +9,7 @@ import type { Graph, Value } from "../../graph/graph.ts";
 import { add, multiply } from "../../graph/operators.ts";
 import { attention, jointAttention } from "../../nn/attention.ts";
 import { feedForward } from "../../nn/feed-forward.ts";
-import { adaptiveVectors, layerNorm, modulate } from "../../nn/norm.ts";
+import { adaptiveVectors, layerNorm, modulate, rmsNorm } from "../../nn/norm.ts";
 import type { SD3Config } from "./config.ts";
 
 /** Of every norm of this model. */
@@ -38,7 +38,7 @@ export function sd3Block(
     heads: config.num_attention_heads,
     headDim: config.attention_head_dim,
     bias: true,
-    qkNorm: config.qk_norm == null ? undefined : EPSILON,
+    qkNorm: config.qk_norm == null ? undefined : qkNorm,
   };
   const norm1 = layerNorm(g, undefined, streams.hidden, EPSILON);
   const vectors = adaptiveVectors(g, weights.at("norm1"), condition, isDual ? 9 : 6) as Vectors;
@@ -55,6 +55,10 @@ export function sd3Block(
   if (attended.context === undefined || text.vectors === undefined) return { hidden };
   const context = add(g, streams.context, multiply(g, text.vectors[2], attended.context));
   return { hidden, context: feed(g, weights.at("ff_context"), context, text.vectors) };
+}
+
+function qkNorm(g: Graph, weights: Weights, x: Value): Value {
+  return rmsNorm(g, weights, x, EPSILON);
 }
 
 /** Shift, scale and gate of the attention, of the feed-forward and, where there is one, of the second attention. */

@@ -44,7 +44,7 @@ export interface SD3Size {
  */
 export function sd3Transformer(weights: Weights, config: SD3Config, dtype: ComputeDType, size: SD3Size): ModelGraph {
   const indices = Array.from({ length: config.num_layers }, (_, i) => i).filter((i) => !size.skipLayers?.includes(i));
-  checkSize(config, size);
+  checkSD3Size(config, size);
   return {
     dtype,
     inputs: {
@@ -95,7 +95,8 @@ export function sd3StepInputs(latents: FloatTensor, timesteps: readonly number[]
   return { latents, timestep: timestepEmbedding(timesteps, PROJECTION_CHANNELS) };
 }
 
-function checkSize(config: SD3Config, size: SD3Size): void {
+/** Errors: UsageError when the picture is larger than the stored position embedding. */
+export function checkSD3Size(config: SD3Config, size: Pick<SD3Size, "latentHeight" | "latentWidth">): void {
   const limit = config.pos_embed_max_size * config.patch_size;
   if (size.latentHeight <= limit && size.latentWidth <= limit) return;
   throw new UsageError(

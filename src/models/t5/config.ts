@@ -1,4 +1,4 @@
-/** config.json of T5's encoder (transformers T5Config), checked at the border. */
+/** config.json of T5's and UMT5's encoder (transformers T5Config, UMT5Config), checked at the border. */
 import * as v from "valibot";
 import { layerCount, positiveInteger, positiveNumber } from "../config.ts";
 
@@ -18,3 +18,9 @@ export const T5ConfigSchema = v.object({
 
 /** A checked T5 config. */
 export type T5Config = v.InferOutput<typeof T5ConfigSchema>;
+
+/** UMT5's options are T5's with another default. */
+export const UMT5ConfigSchema = v.object({
+  ...T5ConfigSchema.entries,
+  feed_forward_proj: v.optional(v.picklist(["relu", "gated-gelu"]), "gated-gelu"),
+});

@@ -1,13 +1,14 @@
 /**
- * T5's encoder (version 1.0 with ReLU, 1.1 with gated GELU): text tokens in, one vector a token out.
+ * The encoders of T5 (version 1.0 with ReLU, 1.1 with gated GELU) and UMT5: text tokens in, one vector a token out.
  *
- * Source: transformers models/t5/modeling_t5.py@5.23 T5EncoderModel. Attention is not scaled; every block adds the same bias, which depends
- * on the distance of two tokens alone and is stored in block 0.
+ * Attention is not scaled but biased by the distance of two tokens: T5 stores one table of biases in block 0 for all blocks, UMT5 one in
+ * every block. Source: transformers models/t5/modeling_t5.py@5.23 T5EncoderModel, models/umt5/modeling_umt5.py@5.23 UMT5EncoderModel;
+ * differs: in float16 Python cuts hidden states off at 65504, which nothing here reaches, since states are float32.
  */
 import type { Weights } from "../../checkpoint/weights.ts";
 import type { Graph, Value } from "../../graph/graph.ts";
 import { add, cast, gather, gelu, multiHeadAttention, multiply, relu, reshape, transpose } from "../../graph/operators.ts";
-import type { ModelGraph } from "../../graph/segment.ts";
+import type { ModelGraph, State } from "../../graph/segment.ts";
 import { linear } from "../../nn/linear.ts";
 import { rmsNorm } from "../../nn/norm.ts";
 import { checkFloat, conversions } from "../../nn/weight.ts";
@@ -26,13 +27,31 @@ export interface T5Size {
 }
 
 /**
- * The encoder for one size.
+ * T5's encoder for one size.
  *
  * Inputs: see t5Inputs. Output `hidden` [batch, tokens, d_model].
  */
 export function t5Encoder(weights: Weights, config: T5Config, dtype: ComputeDType, size: T5Size): ModelGraph {
-  const { batch, tokens } = size;
+  return encoderOf(weights, config, dtype, size, "first block");
+}
+
+/** UMT5's encoder for one size: as t5Encoder. */
+export function umt5Encoder(weights: Weights, config: T5Config, dtype: ComputeDType, size: T5Size): ModelGraph {
+  return encoderOf(weights, config, dtype, size, "every block");
+}
+
+/** `biasesIn`: which blocks store a table of position biases. */
+function encoderOf(
+  weights: Weights,
+  config: T5Config,
+  dtype: ComputeDType,
+  { batch, tokens }: T5Size,
+  biasesIn: "first block" | "every block",
+): ModelGraph {
   const encoder = weights.at("encoder");
+  const blocks = Array.from({ length: config.num_layers }, (_, i) => encoder.at("block", i));
+  const bias = (g: Graph, at: Weights, { mask_bias, position_buckets }: State) =>
+    attentionBias(g, at, config, position_buckets as Value, mask_bias as Value);
   return {
     dtype,
     inputs: {
@@ -43,15 +62,21 @@ export function t5Encoder(weights: Weights, config: T5Config, dtype: ComputeDTyp
     segments: [
       {
         name: "embed_tokens",
-        build: (g, { input_ids, mask_bias, position_buckets }) => ({
-          hidden: embedTokens(g, weights, config, input_ids as Value),
-          attention_bias: attentionBias(g, encoder, config, position_buckets as Value, mask_bias as Value),
+        build: (g, state) => ({
+          hidden: embedTokens(g, weights, config, state.input_ids as Value),
+          ...(biasesIn === "first block" ? { attention_bias: bias(g, encoder.at("block", 0), state) } : {}),
         }),
       },
-      ...Array.from({ length: config.num_layers }, (_, i) => ({
+      ...blocks.map((at, i) => ({
         name: `encoder.block.${i}`,
-        build: (g: Graph, { hidden, attention_bias }: Readonly<Record<string, Value>>) => ({
-          hidden: block(g, encoder.at("block", i), config, hidden as Value, attention_bias as Value),
+        build: (g: Graph, state: State) => ({
+          hidden: block(
+            g,
+            at,
+            config,
+            state.hidden as Value,
+            biasesIn === "first block" ? (state.attention_bias as Value) : bias(g, at, state),
+          ),
         }),
       })),
       {
@@ -93,9 +118,9 @@ function embedTokens(g: Graph, weights: Weights, config: T5Config, ids: Value): 
 }
 
 /** [batch, heads, tokens, tokens]: the position's bias plus the mask's. */
-function attentionBias(g: Graph, encoder: Weights, config: T5Config, buckets: Value, maskBias: Value): Value {
-  const attention = encoder.at("block", 0, "layer", 0, "SelfAttention", "relative_attention_bias");
-  const stored = attention.tensor("weight", [config.relative_attention_num_buckets, config.num_heads]);
+function attentionBias(g: Graph, weights: Weights, config: T5Config, buckets: Value, maskBias: Value): Value {
+  const table = weights.at("layer", 0, "SelfAttention", "relative_attention_bias");
+  const stored = table.tensor("weight", [config.relative_attention_num_buckets, config.num_heads]);
   checkFloat(stored);
   const bias = conversions(stored.dtype, g.dtype).reduce((rows, dtype) => cast(g, rows, dtype), gather(g, g.weight(stored), buckets));
   const perHead = transpose(g, bias, [2, 0, 1]);

@@ -1,7 +1,7 @@
-/** Token ids in fixtures: long rows are kept as a digest. */
+/** Expected token ids as the fixtures of reference/*tokenizer_ids.py write them. */
 import { createHash } from "node:crypto";
 
-/** 2,000 ids or more: their number, both ends, and the SHA-256 of them all written with commas. */
+/** Many ids as their number, both ends, and the SHA-256 of them all written with commas. */
 export interface LongIds {
   readonly count: number;
   readonly first: number[];
@@ -9,7 +9,14 @@ export interface LongIds {
   readonly sha256: string;
 }
 
-/** Ids as the fixtures write them. */
+/** Ids of all strings by one tokenizer. */
+export interface ExpectedIds {
+  readonly fromModel: (number[] | LongIds)[];
+  /** Ids from tokenizer.json by the string's index, where they differ. */
+  readonly fromJson: Record<string, number[]>;
+}
+
+/** Ids as a fixture writes them. */
 export function shortened(row: readonly number[]): readonly number[] | LongIds {
   if (row.length < 2000) return row;
   const sha256 = createHash("sha256").update(row.join(",")).digest("hex");

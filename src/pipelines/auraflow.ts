@@ -1,0 +1,137 @@
+/**
+ * AuraFlow: UMT5 reads the prompt, the transformer follows the flow from noise to picture, guided by the negative prompt. The transformer gets
+ * no mask: what the encoder says of padding is set to 0 instead.
+ *
+ * Source: diffusers pipelines/aura_flow/pipeline_aura_flow.py@0.42.1; differs: prompt and negative prompt are encoded in one call, with the
+ * same result; no more than 256 tokens are read.
+ */
+import { UnsupportedError } from "../errors.ts";
+import { type AuraFlowConfig, AuraFlowConfigSchema, innerWidth } from "../models/auraflow/config.ts";
+import { auraFlowConstantInputs, auraFlowStepInputs, auraFlowTransformer, checkAuraFlowSize } from "../models/auraflow/model.ts";
+import { vaeScaleFactor } from "../models/autoencoder-kl/config.ts";
+import { UMT5ConfigSchema } from "../models/t5/config.ts";
+import { Executor } from "../runtime/executor.ts";
+import { FLOW_MATCHING_SCHEDULERS } from "../schedulers/registry.ts";
+import type { FloatTensor, Tensor } from "../tensor/tensor.ts";
+import { doubled, repeatEach } from "./batch.ts";
+import type { DiffusionModel } from "./diffusion-model.ts";
+import { encodeWithT5 } from "./encode-t5.ts";
+import type { PipelineEvent } from "./events.ts";
+import { guide } from "./guidance.ts";
+import { callModel } from "./model-call.ts";
+import { checkLatentChannels, checkTextWidth, checkVocabulary, partConfig, vaeConfig, withLatentSize } from "./part-configs.ts";
+import { modelOf, type PipelineParts, tokenizerOf } from "./parts.ts";
+import type { Denoiser, PipelineClass, WorkSize } from "./pipeline-class.ts";
+import { guidedTexts, type PromptTokens, tokenizeTexts } from "./prompt.ts";
+import type { Request } from "./request.ts";
+
+/** The scheduler counts timesteps from 0 to 1000, the transformer from 0 to 1. */
+const TIMESTEPS = 1000;
+
+/** AuraFlowPipeline; conditioned on the text of the whole batch, the negative prompt's first when guided. */
+export const auraFlow: PipelineClass<FloatTensor> = {
+  className: "AuraFlowPipeline",
+  models: {
+    text_encoder: { className: "UMT5EncoderModel" },
+    transformer: { className: "AuraFlowTransformer2DModel" },
+    vae: { className: "AutoencoderKL" },
+  },
+  tokenizers: { tokenizer: "text_encoder" },
+  schedulers: FLOW_MATCHING_SCHEDULERS,
+  options: [],
+
+  defaults: (parts) => ({
+    numInferenceSteps: 50,
+    guidanceScale: 3.5,
+    maxSequenceLength: 256,
+    // Not the transformer's sample_size, which says 64 of a model for pictures of 1024 pixels.
+    size: 1024,
+    sizeMultiple: vaeScaleFactor(vaeConfig(parts)) * transformerConfig(parts).patch_size,
+    maxSteps: parts.scheduler.numTrainTimesteps,
+  }),
+
+  workSize: withLatentSize,
+
+  minimumActivationBytes(parts, request, size) {
+    const config = transformerConfig(parts);
+    const patches = (size.latentHeight * size.latentWidth) / config.patch_size ** 2;
+    const tokens = request.maxSequenceLength;
+    // Hidden states, queries, keys, values and the rows of a feed-forward, of both sequences; the text as it comes.
+    const perPicture = (patches + tokens) * innerWidth(config) * 8 + tokens * config.joint_attention_dim;
+    return 4 * request.numImagesPerPrompt * (request.guided ? 2 : 1) * perPicture;
+  },
+
+  // diffusers' AuraFlow passes over a VAE's shift_factor.
+  latentShift: () => 0,
+
+  latentChannels: (parts) => transformerConfig(parts).in_channels,
+
+  checkParts(parts) {
+    const { joint_attention_dim, in_channels, out_channels } = transformerConfig(parts);
+    const encoder = partConfig(parts, "text_encoder", UMT5ConfigSchema);
+    checkTextWidth("text_encoder", encoder.d_model, joint_attention_dim);
+    checkVocabulary(parts, "tokenizer", "text_encoder", encoder.vocab_size);
+    checkLatentChannels(parts, in_channels);
+    if (out_channels === in_channels) return;
+    throw new UnsupportedError(`the transformer predicts ${out_channels} channels, but its latents have ${in_channels}`, {
+      where: modelOf(parts, "transformer").configPath,
+    });
+  },
+
+  checkRequest(parts, request) {
+    checkAuraFlowSize(transformerConfig(parts), withLatentSize(parts, request));
+  },
+
+  async *encode(parts, request) {
+    const positive = { name: "prompt", text: request.prompt };
+    const negative = { name: "negative prompt", text: request.negativePrompt };
+    const texts = guidedTexts(request.guided, negative, positive);
+    const tokens = yield* tokenizeTexts(tokenizerOf(parts, "tokenizer"), texts, request.maxSequenceLength);
+    const hidden = yield* encodeWithT5(parts, "text_encoder", tokens, request.signal);
+    return repeatEach(withoutPadding(hidden, tokens), request.numImagesPerPrompt);
+  },
+
+  denoiser(parts, request, size, text) {
+    return new AuraFlowDenoiser(parts, request, size, text);
+  },
+};
+
+/** Sets the vectors of padding to 0. */
+function withoutPadding({ shape, data }: FloatTensor, tokens: readonly PromptTokens[]): FloatTensor {
+  const width = shape.at(-1) as number;
+  const mask = tokens.flatMap((text) => text.mask);
+  return { shape, dtype: "float32", data: data.map((value, i) => value * (mask[Math.floor(i / width)] as number)) };
+}
+
+class AuraFlowDenoiser implements Denoiser {
+  readonly #executor: Executor;
+  readonly #model: DiffusionModel;
+  readonly #request: Request;
+  readonly #constant: Record<string, Tensor>;
+
+  constructor(parts: PipelineParts, request: Request, { latentHeight, latentWidth }: WorkSize, text: FloatTensor) {
+    const config = transformerConfig(parts);
+    const [batch = 0, textTokens = 0] = text.shape;
+    const size = { batch, latentHeight, latentWidth, textTokens, timesteps: 1 };
+    this.#model = modelOf(parts, "transformer");
+    this.#request = request;
+    this.#executor = new Executor(parts.runtime, auraFlowTransformer(this.#model.weights(), config, this.#model.dtype, size));
+    this.#constant = auraFlowConstantInputs(config, size, text);
+  }
+
+  async *predict(latents: FloatTensor, timestep: number): AsyncGenerator<PipelineEvent, Float32Array> {
+    const { guided, guidanceScale, signal } = this.#request;
+    const call = { executor: this.#executor, model: this.#model, phase: "denoise", outputs: ["sample"], signal } as const;
+    const time = Math.fround(timestep / TIMESTEPS);
+    const { sample } = yield* callModel(call, { ...this.#constant, ...auraFlowStepInputs(guided ? doubled(latents) : latents, [time]) });
+    return guided ? guide(sample.data, guidanceScale) : sample.data;
+  }
+
+  async dispose(): Promise<void> {
+    await this.#executor.dispose();
+  }
+}
+
+function transformerConfig(parts: PipelineParts): AuraFlowConfig {
+  return partConfig(parts, "transformer", AuraFlowConfigSchema);
+}

@@ -36,8 +36,8 @@ export type { MemoryPlan, PartPlan, PhasePlan } from "./pipelines/memory-plan.ts
 export { latentsFile, saveLatents } from "./pipelines/latents-node.ts";
 export type { PipelineOptions } from "./pipelines/open-pipeline.ts";
 export type { GenerateOptions, LoadOptions } from "./pipelines/options.ts";
+export { DiffusionPipeline, type GenerateResult, type VaeTilingOptions } from "./pipelines/pipeline.ts";
 export { type ModelPlan, type PlanOptions, planModel } from "./pipelines/plan-model.ts";
-export { DiffusionPipeline, type GenerateResult } from "./pipelines/pipeline.ts";
 export { freeze, type QuantizeOptions, quantize } from "./pipelines/quantization.ts";
 export {
   type QuantizeCheckpointOptions,

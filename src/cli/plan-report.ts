@@ -10,7 +10,7 @@ const BAR = 40;
 export function planReport(plan: ModelPlan): string {
   const { height, width, images, guidance, maxBytes, fits, hint } = plan;
   const title = `${images} x ${width} x ${height} pixels, guidance ${guidance}, in ${bytesText(maxBytes)}: ${fits ? "fits" : "does not fit"}`;
-  const rows = plan.phases.flatMap(({ phase, parts }) => parts.map((part) => partRow(phase, part)));
+  const rows = plan.phases.flatMap(({ phase, parts, decodeWay }) => parts.map((part) => partRow(phase, part, decodeWay)));
   const parts = table([["phase", "part", "weights, in files", "held", "peak beside the process"], ...rows], [4]);
   const most = Math.max(plan.budgetBytes, ...plan.phases.map(({ peakBytes }) => peakBytes));
   const bars = table(
@@ -20,8 +20,16 @@ export function planReport(plan: ModelPlan): string {
   return `${title}\n\n${parts}\nanonymous memory at its highest (\u2588 the phase, \u2593 the process before it)\n${bars}${hint === undefined ? "" : `hint: ${hint}\n`}`;
 }
 
-function partRow(phase: string, { part, weightBytes, hold, segmentsPerProgram, peakBytes }: PartPlan): string[] {
+function partRow(
+  phase: string,
+  { part, weightBytes, hold, segmentsPerProgram, peakBytes }: PartPlan,
+  decodeWay: PhasePlan["decodeWay"],
+): string[] {
   const weights = Object.entries(weightBytes).sort(([, a], [, b]) => b - a);
+  if (decodeWay?.kind === "strips") {
+    const strips = `in strips of ${decodeWay.rows} rows, maps in ${decodeWay.maps === "file" ? "a file" : "memory"}`;
+    return [phase, part, weights.map(([name, bytes]) => `${name} ${bytesText(bytes)}`).join(", "), strips, bytesText(peakBytes)];
+  }
   const held = hold === "resident" ? "resident" : `streamed, ${segmentsPerProgram} ${segmentsPerProgram === 1 ? "segment" : "segments"} at a time`;
   return [phase, part, weights.map(([name, bytes]) => `${name} ${bytesText(bytes)}`).join(", "), held, bytesText(peakBytes)];
 }

@@ -107,11 +107,22 @@ export function shiftRight(g: Graph, x: Value, bits: number): Value {
 
 /** The entries from `start` to before `end` along an axis. */
 export function slice(g: Graph, x: Value, axis: number, start: number, end: number): Value {
-  const dim = x.shape[axis] as number;
-  expect(start >= 0 && start < end && end <= dim, `Slice of [${x.shape}] from ${start} to ${end} along axis ${axis}`);
-  if (end - start === dim) return x;
-  const shape = x.shape.map((size, i) => (i === axis ? end - start : size));
-  return g.node("Slice", [x, g.integers([start]), g.integers([end]), g.integers([axis])], shape, { dtype: x.dtype });
+  return sliceAxes(g, x, [{ axis, start, end }]);
+}
+
+/** The entries from `start` to before `end` along several axes at once. */
+export function sliceAxes(g: Graph, x: Value, ranges: readonly { axis: number; start: number; end: number }[]): Value {
+  const shape = [...x.shape];
+  for (const { axis, start, end } of ranges) {
+    expect(
+      start >= 0 && start < end && end <= (x.shape[axis] as number),
+      `Slice of [${x.shape}] from ${start} to ${end} along axis ${axis}`,
+    );
+    shape[axis] = end - start;
+  }
+  if (shape.every((dim, axis) => dim === x.shape[axis])) return x;
+  const numbers = (of: "start" | "end" | "axis") => g.integers(ranges.map((range) => range[of]));
+  return g.node("Slice", [x, numbers("start"), numbers("end"), numbers("axis")], shape, { dtype: x.dtype });
 }
 
 /** x * sigmoid(x), in one operator. */
@@ -149,6 +160,20 @@ export function rmsNormalization(g: Graph, x: Value, scale: Value, epsilon: numb
 /** Normalises each channel of each picture over its elements: x [batch, channels, elements], scale and bias [channels]. */
 export function instanceNormalization(g: Graph, x: Value, scale: Value, bias: Value, epsilon: number): Value {
   return g.node("InstanceNormalization", [x, scale, bias], x.shape, { attributes: { epsilon: { float: epsilon } } });
+}
+
+/**
+ * Normalises each channel by a mean and a variance that are known already, then scales and shifts it.
+ *
+ * Shapes: x [batch, channels, ...], scale, bias, mean and variance [channels].
+ */
+export function batchNormalization(
+  g: Graph,
+  x: Value,
+  options: { scale: Value; bias: Value; mean: Value; variance: Value; epsilon: number },
+): Value {
+  const { scale, bias, mean, variance, epsilon } = options;
+  return g.node("BatchNormalization", [x, scale, bias, mean, variance], x.shape, { attributes: { epsilon: { float: epsilon } } });
 }
 
 /**

@@ -1,7 +1,16 @@
 /** Normalisation layers, by torch's names. */
 import type { Weights } from "../checkpoint/weights.ts";
 import type { Graph, Value } from "../graph/graph.ts";
-import { add, instanceNormalization, layerNormalization, multiply, reshape, rmsNormalization, split } from "../graph/operators.ts";
+import {
+  add,
+  batchNormalization,
+  instanceNormalization,
+  layerNormalization,
+  multiply,
+  reshape,
+  rmsNormalization,
+  split,
+} from "../graph/operators.ts";
 import { linear } from "./linear.ts";
 import { weightValue } from "./weight.ts";
 
@@ -37,20 +46,39 @@ export function adaptiveVectors(g: Graph, weights: Weights, condition: Value, co
   return split(g, reshape(g, vectors, [batch, count, width]), count, 1);
 }
 
+/** What a group norm divides by, where it is known before the norm sees its input; every channel has its group's values. */
+export interface GroupStatisticsValues {
+  /** [channels] */
+  readonly mean: Value;
+  /** [channels], biased as in torch. */
+  readonly variance: Value;
+}
+
+/** How a group norm is calculated. */
+export interface GroupNormOptions {
+  groups: number;
+  epsilon: number;
+  /** Of the whole picture, where x is only a part of it; default: those of x. */
+  statistics?: GroupStatisticsValues | undefined;
+}
+
 /**
  * GroupNorm with affine weights.
  *
  * Shapes: x [batch, channels, height, width]; `groups` divides channels.
  */
-export function groupNorm(g: Graph, weights: Weights, x: Value, options: { groups: number; epsilon: number }): Value {
+export function groupNorm(g: Graph, weights: Weights, x: Value, options: GroupNormOptions): Value {
   const [batch, channels] = x.shape as [number, number];
+  const { groups, epsilon, statistics } = options;
+  const affine = (name: string) => weightValue(g, weights.tensor(name, [channels]), { after: x });
+  if (statistics !== undefined) return batchNormalization(g, x, { scale: affine("weight"), bias: affine("bias"), epsilon, ...statistics });
   const elements = x.shape.slice(1).reduce((product, dim) => product * dim, 1);
-  const ones = g.floats(new Float32Array(options.groups).fill(1));
-  const zeros = g.floats(new Float32Array(options.groups));
-  const grouped = reshape(g, x, [batch, options.groups, elements / options.groups]);
-  const normalised = reshape(g, instanceNormalization(g, grouped, ones, zeros, options.epsilon), x.shape);
+  const ones = g.floats(new Float32Array(groups).fill(1));
+  const zeros = g.floats(new Float32Array(groups));
+  const grouped = reshape(g, x, [batch, groups, elements / groups]);
+  const normalised = reshape(g, instanceNormalization(g, grouped, ones, zeros, epsilon), x.shape);
   const perChannel = [channels, ...x.shape.slice(2).map(() => 1)];
-  const scale = reshape(g, weightValue(g, weights.tensor("weight", [channels]), { after: x }), perChannel);
-  const bias = reshape(g, weightValue(g, weights.tensor("bias", [channels]), { after: x }), perChannel);
+  const scale = reshape(g, affine("weight"), perChannel);
+  const bias = reshape(g, affine("bias"), perChannel);
   return add(g, multiply(g, normalised, scale), bias);
 }

@@ -10,7 +10,9 @@ import type { ModelGraph } from "../graph/segment.ts";
 import { valueBytes } from "../runtime/graph-memory.ts";
 import { type HoldOptions, type PlannedHold, planHold } from "../runtime/hold-plan.ts";
 import { decoderGraph } from "./decode.ts";
+import { type DecodeWay, decodeCost, decodeWays } from "./decode-ways.ts";
 import type { Phase } from "./events.ts";
+import { vaeConfig } from "./part-configs.ts";
 import { modelOf, type PipelineParts } from "./parts.ts";
 import type { GuidanceWay, PipelineClass, WorkSize } from "./pipeline-class.ts";
 import type { Request } from "./request.ts";
@@ -28,6 +30,8 @@ export interface PhasePlan {
   readonly parts: readonly PartPlan[];
   /** The highest anonymous memory of the process. */
   readonly peakBytes: number;
+  /** How pictures are decoded, in the last phase. */
+  readonly decodeWay?: DecodeWay;
   /** Of it, the process before the run, and what earlier phases leave. */
   readonly processBytes: number;
 }
@@ -99,8 +103,32 @@ function planPhases(
   return [
     phase("encode", processBytes, work.encode),
     phase("denoise", processBytes + RESIDUE_BYTES, work.denoise),
-    phase("decode", processBytes + RESIDUE_BYTES + conditioning, [["vae", decoderGraph(parts, size)]]),
+    planDecoding(parts, size, { held: processBytes + RESIDUE_BYTES + conditioning, budgetBytes, prefer }),
   ];
+}
+
+/** Whole where that fits or was asked for, else in strips; the way that takes least where none fits. */
+function planDecoding(
+  parts: PipelineParts,
+  size: WorkSize,
+  { held, budgetBytes, prefer }: { held: number; budgetBytes: number; prefer: HoldOptions["prefer"] },
+): PhasePlan {
+  const config = vaeConfig(parts);
+  const ways = decodeWays(config, size.height, size.width).filter(({ way }) => parts.decodeWay === undefined || way.kind === "whole");
+  const costs = parts.decodeWay?.kind === "strips" ? [decodeCost(config, parts.decodeWay, size.height, size.width)] : ways;
+  const weightBytes = weightBytesOf(parts, "vae");
+  let best: PhasePlan | undefined;
+  for (const { way, anonymousBytes } of costs) {
+    const hold: PlannedHold =
+      way.kind === "whole"
+        ? planHold(decoderGraph(parts, size), { budgetBytes: budgetBytes - held, prefer })
+        : { hold: "streamed", segmentsPerProgram: 1, peakBytes: anonymousBytes };
+    const peakBytes = held + hold.peakBytes;
+    const plan: PhasePlan = { phase: "decode", parts: [{ part: "vae", weightBytes, ...hold }], decodeWay: way, processBytes: held, peakBytes };
+    if (best === undefined || peakBytes < best.peakBytes) best = plan;
+    if (peakBytes <= budgetBytes) return plan;
+  }
+  return best as PhasePlan;
 }
 
 function inputBytes(model: ModelGraph): number {

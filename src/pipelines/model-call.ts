@@ -8,7 +8,7 @@ import type { Phase, PipelineEvent } from "./events.ts";
 
 /** Which part is called, for what. */
 export interface ModelCall<Output extends string> {
-  readonly executor: Executor;
+  readonly executor: Pick<Executor, "run">;
   readonly model: DiffusionModel;
   readonly phase: Phase;
   /** The outputs to return. */

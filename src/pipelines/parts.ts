@@ -5,6 +5,7 @@ import type { Runtime } from "../runtime/runtime.ts";
 import type { Scheduler } from "../schedulers/scheduler.ts";
 import type { ComputeDType } from "../tensor/dtype.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import type { DecodeWay } from "./decode-ways.ts";
 import type { DiffusionModel } from "./diffusion-model.ts";
 import type { GuidanceWay } from "./pipeline-class.ts";
 
@@ -20,6 +21,8 @@ export interface PipelineParts {
   memory?: MemoryOptions | undefined;
   /** How the denoiser of this run is to call the transformer. Default "batched". */
   readonly guidance?: GuidanceWay | undefined;
+  /** How pictures are decoded; default: what the plan chooses, or whole where there is none. */
+  readonly decodeWay?: DecodeWay | undefined;
 }
 
 /** What a caller says of memory. */

@@ -7,6 +7,7 @@ import { UsageError, withArticle } from "../errors.ts";
 import type { GeneratedImage } from "../image/image.ts";
 import type { QuantizationRequest } from "../image/recipe.ts";
 import type { Scheduler } from "../schedulers/scheduler.ts";
+import type { DecodeWay } from "./decode-ways.ts";
 import type { DiffusionModel } from "./diffusion-model.ts";
 import type { PipelineEvent, RunReport } from "./events.ts";
 import { checkSlot, type OpenedModel, type OpenedPipeline, openPipeline, type PipelineOptions } from "./open-pipeline.ts";
@@ -25,6 +26,14 @@ export interface GenerateResult {
   readonly report: RunReport;
 }
 
+/** How the VAE decodes in strips. */
+export interface VaeTilingOptions {
+  /** Rows of a strip of the picture: even, at least 2. Default 16. */
+  rows?: number | undefined;
+  /** Where maps are kept between layers: in memory, or in temporary files, which takes the least memory. Default "memory". */
+  maps?: "memory" | "file" | undefined;
+}
+
 /** A pipeline; one request at a time, later ones wait. */
 export class DiffusionPipeline {
   readonly #class: PipelineClass;
@@ -37,6 +46,7 @@ export class DiffusionPipeline {
   readonly #warned = new Set<string>();
   #disposed: Promise<void> | undefined;
   #quantization: QuantizationRequest | undefined;
+  #decodeWay: DecodeWay | undefined;
 
   private constructor({ pipelineClass, parts, located, own }: OpenedPipeline) {
     this.#class = pipelineClass;
@@ -138,6 +148,30 @@ export class DiffusionPipeline {
   }
 
   /**
+   * Decodes later pictures in strips of rows, which takes a fraction of the memory and somewhat more time.
+   *
+   * diffusers blends tiles that were decoded apart; here every strip is normalised by the statistics of the whole picture, so that the result
+   * is the same as without. Errors: UsageError for an option that does not fit.
+   */
+  enableVaeTiling({ rows = 16, maps = "memory" }: VaeTilingOptions = {}): void {
+    if (!Number.isSafeInteger(rows) || rows < 2 || rows % 2 !== 0)
+      throw new UsageError(`rows must be an even number from 2 on, got ${rows}`);
+    if (maps !== "memory" && maps !== "file") throw new UsageError(`maps must be "memory" or "file", got ${JSON.stringify(maps)}`);
+    this.#decodeWay = { kind: "strips", rows, maps };
+  }
+
+  /** Decodes later pictures whole again. */
+  disableVaeTiling(): void {
+    this.#decodeWay = undefined;
+  }
+
+  /** Does nothing: pictures are decoded one at a time whether it is called or not, which is what it asks of diffusers. */
+  enableVaeSlicing(): void {}
+
+  /** Does nothing, as enableVaeSlicing(). */
+  disableVaeSlicing(): void {}
+
+  /**
    * Makes pictures of a prompt.
    *
    * Errors: UsageError for an option that does not fit; EngineError; CancelledError when options.signal is raised.
@@ -158,7 +192,7 @@ export class DiffusionPipeline {
     const leave = await this.#queue.enter(options.signal);
     try {
       // Parts that are assigned from now on belong to the next request.
-      const parts = { ...this.#parts, models: new Map(this.#parts.models) };
+      const parts = { ...this.#parts, models: new Map(this.#parts.models), decodeWay: this.#decodeWay };
       const request = this.#check(prompt, options, parts);
       const warnings = (this.#class.warnings?.(parts, request) ?? []).filter((message) => !this.#warned.has(message));
       for (const message of warnings) {

@@ -49,6 +49,7 @@ export async function* run(
     ...parts,
     runtime: withMemory(parts.runtime, { budgetBytes: phaseBudget(plan, phase), prefer: parts.memory?.prefer }),
     guidance: plan.guidance,
+    decodeWay: plan.phases.find(({ decodeWay }) => decodeWay !== undefined)?.decodeWay,
   });
   const generator = new TorchGenerator(request.seed);
 

@@ -46,8 +46,7 @@ export class Executor {
     let done = 0;
     for (const [i, held] of this.pieces.entries()) {
       yield { done, total };
-      await letOthersRun();
-      if (signal?.aborted) throw new CancelledError("stopped on request", { cause: signal.reason });
+      await letOthersRun(signal);
       Object.assign(state, await this.runPiece(held, state));
       this.dropUnused(state, i);
       done += held.piece.names.length;
@@ -110,7 +109,12 @@ export async function finish<T>(generator: AsyncGenerator<unknown, T>): Promise<
   }
 }
 
-/** The engine blocks the thread while it works: here timers, signals and progress get their turn. */
-function letOthersRun(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 0));
+/**
+ * The engine blocks the thread while it works: here timers, signals and progress get their turn.
+ *
+ * Errors: CancelledError if the signal was raised.
+ */
+export async function letOthersRun(signal: AbortSignal | undefined): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  if (signal?.aborted) throw new CancelledError("stopped on request", { cause: signal.reason });
 }

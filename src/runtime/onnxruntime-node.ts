@@ -49,13 +49,14 @@ class OnnxProgram implements Program {
     this.outputs = Array.from(graph.outputs, ([name, value]) => [name, value.name]);
   }
 
-  async run(inputs: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
+  async run(inputs: Readonly<Record<string, Tensor>>, into: Readonly<Record<string, Tensor>> = {}): Promise<Record<string, Tensor>> {
     const { session } = this;
     if (session === undefined) throw new EngineError("a compiled graph was run after it had been disposed of");
-    const feeds = Object.fromEntries(
-      Object.entries(inputs).map(([name, tensor]) => [name, new ort.Tensor(tensor.dtype, tensor.data, tensor.shape)]),
+    const feeds = Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, toEngine(tensor)]));
+    const fetches = Object.fromEntries(
+      this.outputs.map(([name, engineName]) => [engineName, into[name] === undefined ? null : toEngine(into[name])]),
     );
-    const results = await attempt("run", () => session.run(feeds));
+    const results = await attempt("run", () => session.run(feeds, fetches));
     return Object.fromEntries(this.outputs.map(([name, engineName]) => [name, fromEngine(results[engineName] as ort.Tensor)]));
   }
 
@@ -64,6 +65,10 @@ class OnnxProgram implements Program {
     this.session = undefined;
     await session?.release();
   }
+}
+
+function toEngine({ dtype, data, shape }: Tensor): ort.Tensor {
+  return new ort.Tensor(dtype, data, shape);
 }
 
 function fromEngine(tensor: ort.Tensor): Tensor {

@@ -58,6 +58,23 @@ export function testRuntime(create: () => Runtime): void {
     await program.dispose();
   });
 
+  it("writes outputs to the memory that it is given, and makes memory for the others", async () => {
+    const g = new Graph("float32");
+    const a = g.input("a", [2]);
+    g.output("twice", add(g, a, a));
+    g.output("more", add(g, a, g.floats([1])));
+    const program = await create().compile(g, OPTIONS);
+    const whole = new Float32Array(6);
+    const given = floatTensor([2], whole.subarray(3, 5));
+    for (const first of [1, 7]) {
+      const outputs = await program.run({ a: floatTensor([2], Float32Array.of(first, 2)) }, { twice: given });
+      expect(Array.from(whole)).toEqual([0, 0, 0, 2 * first, 4, 0]);
+      expect(outputs.twice?.data).toEqual(given.data);
+      expect(outputs.more).toEqual(floatTensor([2], Float32Array.of(first + 1, 3)));
+    }
+    await program.dispose();
+  });
+
   it("finds weights in a file at any offset, and in memory", async () => {
     const values = Float32Array.of(1, 2, 3, 4, 5, 6);
     for (const padding of [0, 8, 4100]) {

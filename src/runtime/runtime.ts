@@ -8,11 +8,11 @@ import type { HoldOptions } from "./hold-plan.ts";
 /** A compiled graph. Calls must not overlap. */
 export interface Program {
   /**
-   * Runs the graph once.
+   * Runs the graph once; outputs that `into` names are written to its tensors instead of fresh memory.
    *
    * Errors: EngineError with the engine's own words; the program stays usable.
    */
-  run(inputs: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>;
+  run(inputs: Readonly<Record<string, Tensor>>, into?: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>;
   /** Gives back all memory; idempotent. */
   dispose(): Promise<void>;
 }

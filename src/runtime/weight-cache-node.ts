@@ -4,11 +4,12 @@
  * A file is named by a hash of what it was made from, appears whole or not at all, is shared by all processes, and is deleted, the longest
  * unused first, when the cache outgrows its limit. Deleting one by hand does no harm: a process that has mapped it keeps it.
  */
-import { mkdir, readdir, rm, stat, statfs, utimes } from "node:fs/promises";
+import { mkdir, readdir, rm, stat, utimes } from "node:fs/promises";
 import { homedir } from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { FileError, UsageError } from "../errors.ts";
+import { isMemoryBacked } from "./memory-backed-node.ts";
 
 /** A file of the cache. */
 export interface CachedFile {
@@ -20,8 +21,6 @@ export interface CachedFile {
 
 /** Room for a transformer and a text encoder of the largest kind in several qtypes. */
 const DEFAULT_LIMIT_BYTES = 40e9;
-/** statfs types of Linux that keep files in memory: tmpfs, ramfs. */
-const MEMORY_BACKED = new Set([0x01021994, 0x858458f6]);
 const SUFFIX = ".safetensors";
 
 /** Where the cache is: HALFTONE_CACHE, or `halftone` in the system's folder for caches. */
@@ -96,8 +95,7 @@ async function openFolder(): Promise<string> {
   const folder = weightCacheFolder();
   try {
     await mkdir(folder, { recursive: true });
-    const { type } = await statfs(folder);
-    if (!MEMORY_BACKED.has(type)) return folder;
+    if (!(await isMemoryBacked(folder))) return folder;
   } catch (cause) {
     throw new FileError(`the execution cache ${JSON.stringify(folder)} cannot be used: ${(cause as Error).message}`, { cause, hint: HINT });
   }

@@ -19,6 +19,13 @@ export interface IntTensor {
 /** Any tensor that a compiled program takes or returns. */
 export type Tensor = FloatTensor | IntTensor;
 
+/** Size of the features of a picture. */
+export interface MapShape {
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+}
+
 /** Number of elements of a shape; 1 for a scalar. */
 export function elementCount(shape: readonly number[]): number {
   return shape.reduce((product, dim) => product * dim, 1);

@@ -30,9 +30,9 @@ export class CountingRuntime implements Runtime {
     this.keepScratchMemory.push(options.keepScratchMemory);
     let isHeld = true;
     return {
-      run: async (inputs) => {
+      run: async (inputs, into) => {
         if (++this.runs === this.failAtRun) throw new Error("planted failure of a run");
-        return program.run(inputs);
+        return program.run(inputs, into);
       },
       dispose: async () => {
         await program.dispose();

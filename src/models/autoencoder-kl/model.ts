@@ -5,11 +5,11 @@
  */
 import type { Weights } from "../../checkpoint/weights.ts";
 import type { Graph, Value } from "../../graph/graph.ts";
-import { silu } from "../../graph/operators.ts";
 import type { ModelGraph, Segment, State } from "../../graph/segment.ts";
 import { conv } from "../../nn/conv.ts";
+import type { GroupStatisticsValues } from "../../nn/norm.ts";
 import type { ComputeDType } from "../../tensor/dtype.ts";
-import { downsample, midBlock, norm, resnetBlock, upsample } from "./blocks.ts";
+import { conv3x3, downsample, midBlock, normSilu, type Rows, resnetBlock, upsample } from "./blocks.ts";
 import type { AutoencoderKLConfig } from "./config.ts";
 
 /** Size of one call, in latent pixels (decoder) or pixels (encoder). */
@@ -36,16 +36,11 @@ export function autoencoderKLDecoder(weights: Weights, config: AutoencoderKLConf
     segments: [
       {
         name: "decoder.conv_in",
-        build: (g, { latents }) => {
-          const scaled = config.use_post_quant_conv
-            ? conv(g, weights.at("post_quant_conv"), latents as Value, { out: config.latent_channels, kernel: 1 })
-            : (latents as Value);
-          return { hidden: conv(g, decoder.at("conv_in"), scaled, { out: channels[0] as number, kernel: 3, padding: 1 }) };
-        },
+        build: (g, { latents }) => ({ hidden: decoderInput(g, weights, config, latents as Value) }),
       },
       segment("decoder.mid_block", (g, x) => midBlock(g, decoder.at("mid_block"), config, x)),
       ...upBlocks,
-      { name: "decoder.conv_out", build: (g, { hidden }) => ({ sample: head(g, decoder, config, hidden as Value, config.out_channels) }) },
+      { name: "decoder.conv_out", build: (g, { hidden }) => ({ sample: decoderOutput(g, weights, config, hidden as Value) }) },
     ],
     outputs: ["sample"],
   };
@@ -72,16 +67,14 @@ export function autoencoderKLEncoder(weights: Weights, config: AutoencoderKLConf
     segments: [
       {
         name: "encoder.conv_in",
-        build: (g, { sample }) => ({
-          hidden: conv(g, encoder.at("conv_in"), sample as Value, { out: channels[0] as number, kernel: 3, padding: 1 }),
-        }),
+        build: (g, { sample }) => ({ hidden: conv3x3(g, encoder.at("conv_in"), sample as Value, channels[0] as number) }),
       },
       ...downBlocks,
       segment("encoder.mid_block", (g, x) => midBlock(g, encoder.at("mid_block"), config, x)),
       {
         name: "encoder.conv_out",
         build: (g, { hidden }) => {
-          const result = head(g, encoder, config, hidden as Value, moments);
+          const result = head(g, encoder, config, hidden as Value, { out: moments });
           return { moments: config.use_quant_conv ? conv(g, weights.at("quant_conv"), result, { out: moments, kernel: 1 }) : result };
         },
       },
@@ -90,9 +83,34 @@ export function autoencoderKLEncoder(weights: Weights, config: AutoencoderKLConf
   };
 }
 
+/** Latents to the decoder's first features; latents are few channels, features block_out_channels' last. */
+export function decoderInput(g: Graph, weights: Weights, config: AutoencoderKLConfig, latents: Value, rows?: Rows): Value {
+  const scaled = config.use_post_quant_conv
+    ? conv(g, weights.at("post_quant_conv"), latents, { out: config.latent_channels, kernel: 1 })
+    : latents;
+  return conv3x3(g, weights.at("decoder", "conv_in"), scaled, config.block_out_channels.at(-1) as number, rows);
+}
+
+/** The decoder's last features to a picture. */
+export function decoderOutput(
+  g: Graph,
+  weights: Weights,
+  config: AutoencoderKLConfig,
+  x: Value,
+  options: { rows?: Rows; statistics?: GroupStatisticsValues } = {},
+): Value {
+  return head(g, weights.at("decoder"), config, x, { out: config.out_channels, ...options });
+}
+
 /** Norm, SiLU and the last convolution, the same in both directions. */
-function head(g: Graph, weights: Weights, config: AutoencoderKLConfig, x: Value, out: number): Value {
-  return conv(g, weights.at("conv_out"), silu(g, norm(g, weights.at("conv_norm_out"), config, x)), { out, kernel: 3, padding: 1 });
+function head(
+  g: Graph,
+  weights: Weights,
+  config: AutoencoderKLConfig,
+  x: Value,
+  { out, rows, statistics }: { out: number; rows?: Rows; statistics?: GroupStatisticsValues },
+): Value {
+  return conv3x3(g, weights.at("conv_out"), normSilu(g, weights.at("conv_norm_out"), config, x, statistics), out, rows);
 }
 
 function segment(name: string, apply: (g: Graph, x: Value) => Value): Segment {

@@ -1,0 +1,75 @@
+/** What decoding by strips holds at each moment, from the plan alone: the decoder takes and gives back by it, and a prediction adds it up. */
+import { elementCount, type MapShape } from "../../tensor/tensor.ts";
+import { cutStrips, type Strip, type StripPlan, type Sweep } from "./strip.ts";
+
+/** Copies of its input that the engine holds at once as it works on a strip: normalised and activated, and upsampled before that. */
+const COPIES = { stored: 2, upsampled: 3 } as const;
+
+/** Numbers that are held during a sweep. */
+export interface SweepFloats {
+  /** Maps that were written before or are now, and are read now or later. */
+  readonly maps: number;
+  /** The same of tables. */
+  readonly tables: number;
+  /** Rows of the largest strip, before and after. */
+  readonly rows: number;
+  /** What the engine takes for itself, about. */
+  readonly scratch: number;
+}
+
+/** The sweeps between which each map and table is held: numbers of the first that makes and the last that reads it. */
+export function lifetimes({ sweeps }: StripPlan): Map<string, { first: number; last: number }> {
+  const found = new Map([["latents", { first: 0, last: 0 }]]);
+  for (const [i, { source, beside, writes, fills = {}, uses = [] }] of sweeps.entries()) {
+    const names = [source?.map, beside, ...Object.values(writes), ...Object.values(fills), ...uses];
+    for (const name of names) if (name !== undefined) found.set(name, { first: found.get(name)?.first ?? i, last: i });
+  }
+  return found.set("sample", { first: found.get("sample")?.first ?? 0, last: sweeps.length });
+}
+
+/** Numbers of each row buffer of a sweep: what a strip reads ("x", "beside") and what it makes. */
+export function rowFloats(plan: StripPlan, sweep: Sweep): Record<string, number> {
+  const strips = cutStrips(sweep);
+  const most = (rowsOf: (strip: Strip) => number) => Math.max(...strips.map(rowsOf));
+  const own = most(({ from, to }) => to - from);
+  const perRow = ({ channels, width }: MapShape) => channels * width;
+  const { source, beside, writes, measures, size } = sweep;
+  const each: Record<string, number> = {};
+  if (source !== undefined) each.x = perRow(source.shape) * most(({ readFrom, readTo }) => readTo - readFrom);
+  if (beside !== undefined) each.beside = own * perRow(plan.maps[beside] as MapShape);
+  for (const [value, map] of Object.entries(writes)) each[resultKey(value)] = own * perRow(plan.maps[map] as MapShape);
+  if (measures !== undefined) each[resultKey(measures.value)] = own * measures.channels * size.width;
+  return each;
+}
+
+/** The name of a result's row buffer; inputs and results may have the same name. */
+export function resultKey(result: string): string {
+  return `> ${result}`;
+}
+
+/** What is held during each sweep. */
+export function sweepFloats(plan: StripPlan): SweepFloats[] {
+  const lives = lifetimes(plan);
+  const mapSizes = Object.entries(plan.maps).map(([name, { channels, height, width }]) => [name, channels * height * width] as const);
+  const tableSizes = Object.entries(plan.tables).map(([name, shape]) => [name, elementCount(shape)] as const);
+  return plan.sweeps.map((sweep, i) => {
+    const held = (sizes: readonly (readonly [string, number])[]) => {
+      const alive = sizes.filter(([name]) => (lives.get(name)?.first ?? 0) <= i && i <= (lives.get(name)?.last ?? -1));
+      return sum(alive.map(([, floats]) => floats));
+    };
+    const rows = sum(Object.values(rowFloats(plan, sweep)));
+    return { maps: held(mapSizes), tables: held(tableSizes), rows, scratch: scratchFloats(plan, sweep) };
+  });
+}
+
+/** The engine's own: copies of the strip, and of tables, which attention lays out anew. */
+function scratchFloats(plan: StripPlan, sweep: Sweep): number {
+  const { source, size, uses = [] } = sweep;
+  const rows = Math.max(...cutStrips(sweep).map(({ first, end }) => end - first));
+  const strip = (source?.isUpsampled ? COPIES.upsampled : COPIES.stored) * size.channels * rows * size.width;
+  return strip + (source?.isUpsampled ? 0 : sum(uses.map((name) => elementCount(plan.tables[name] as readonly number[]))));
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}

@@ -1,0 +1,38 @@
+import { describe, expect, it } from "vitest";
+import { parseConfig } from "../checkpoint/config.ts";
+import { AutoencoderKLConfigSchema } from "../models/autoencoder-kl/config.ts";
+import { decodeCost, decodeWays } from "./decode-ways.ts";
+
+/** The VAE of PixArt-Σ, and of Stable Diffusion XL. */
+const config = parseConfig(
+  AutoencoderKLConfigSchema,
+  {
+    block_out_channels: [128, 256, 512, 512],
+    down_block_types: Array(4).fill("DownEncoderBlock2D"),
+    up_block_types: Array(4).fill("UpDecoderBlock2D"),
+    layers_per_block: 2,
+  },
+  "config",
+  "test",
+);
+
+describe("decodeWays", () => {
+  it("knows no way that takes more memory than the one before it, and begins with whole", () => {
+    const bytes = decodeWays(config, 1024, 1024).map(({ anonymousBytes }) => anonymousBytes);
+    expect(bytes).toEqual(bytes.toSorted((a, b) => b - a));
+    expect(decodeWays(config, 1024, 1024)[0]?.way).toEqual({ kind: "whole" });
+  });
+
+  it("needs room for files only where maps are kept in them", () => {
+    for (const { way, fileBytes } of decodeWays(config, 512, 512)) {
+      // The features before the last doubling, 256 channels of 256 x 256, and those after, 128 of 512 x 512.
+      if (way.kind === "strips" && way.maps === "file") expect(fileBytes / (4 * 512 * 512)).toBeCloseTo(256 / 4 + 128, 0);
+      else expect(fileBytes).toBe(0);
+    }
+  });
+
+  it("decodes 1024 x 1024 pixels in a few hundred megabytes with maps in files", () => {
+    const { anonymousBytes } = decodeCost(config, { kind: "strips", rows: 16, maps: "file" }, 1024, 1024);
+    expect(anonymousBytes).toBeLessThan(450e6);
+  });
+});

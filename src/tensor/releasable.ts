@@ -1,0 +1,26 @@
+/**
+ * Large arrays whose memory goes back at a moment of our choosing.
+ *
+ * An array that nobody refers to keeps its memory until the garbage collector comes by, which may be long after the next large one was
+ * asked for: where the peak is planned, that is too late. A resizable buffer gives its pages back as it is cut to nothing.
+ */
+
+/** Float32 memory, zeros at first; pages that are never written take none. */
+export interface ReleasableFloats {
+  readonly data: Float32Array<ArrayBuffer>;
+  /** Gives the memory back at once; `data` and all views of it are empty from then on. */
+  release(): void;
+}
+
+/** What ES2024 calls a resizable buffer, which Node 20 has. */
+interface ResizableBuffer extends ArrayBuffer {
+  resize(newLengthBytes: number): void;
+}
+type ResizableBufferConstructor = new (lengthBytes: number, options: { maxByteLength: number }) => ResizableBuffer;
+
+/** Takes memory for `length` numbers. */
+export function releasableFloats(length: number): ReleasableFloats {
+  const sizeBytes = length * Float32Array.BYTES_PER_ELEMENT;
+  const buffer = new (ArrayBuffer as unknown as ResizableBufferConstructor)(sizeBytes, { maxByteLength: sizeBytes });
+  return { data: new Float32Array(buffer, 0, length), release: () => buffer.resize(0) };
+}

@@ -6,13 +6,17 @@ export function memoryTable(results: readonly MemoryResult[]): string {
   const gigabytes = (bytes: number | undefined) => (bytes === undefined ? "" : (bytes / 1e9).toFixed(2));
   const lines = results.flatMap(({ row, phases, cgroup, exitCode }) =>
     phases.map(({ phase, seconds, predictedPeakBytes, peakAnonymousBytes, peakResidentBytes }, i) => {
-      const about = i === 0 ? [row.name, `${gigabytes(row.budgetBytes)}${exitCode === 0 ? "" : " (failed)"}`, gigabytes(cgroup.maxBytes)] : ["", "", ""];
+      const about =
+        i === 0
+          ? [row.name, `${gigabytes(row.budgetBytes)}${exitCode === 0 ? "" : " (failed)"}`, gigabytes(cgroup.maxBytes)]
+          : ["", "", ""];
       const off = peakAnonymousBytes && predictedPeakBytes ? `${Math.round((predictedPeakBytes / peakAnonymousBytes - 1) * 100)} %` : "";
       const sizes = [predictedPeakBytes, peakAnonymousBytes].map(gigabytes);
       return `| ${[...about, phase, ...sizes, off, gigabytes(peakResidentBytes), seconds.toFixed(0)].join(" | ")} |`;
     }),
   );
-  const head = "| run | limit, GB | cgroup's peak | phase | planned, GB | anonymous | off by | resident | seconds |\n|---|---|---|---|---|---|---|---|---|";
+  const head =
+    "| run | limit, GB | cgroup's peak | phase | planned, GB | anonymous | off by | resident | seconds |\n|---|---|---|---|---|---|---|---|---|";
   return [head, ...lines].join("\n");
 }
 

@@ -32,8 +32,8 @@ export type {
   WarningEvent,
 } from "./pipelines/events.ts";
 export { inspectModel, type ModelReport, type PartReport } from "./pipelines/inspect.ts";
-export type { MemoryPlan, PartPlan, PhasePlan } from "./pipelines/memory-plan.ts";
 export { latentsFile, saveLatents } from "./pipelines/latents-node.ts";
+export type { MemoryPlan, PartPlan, PhasePlan } from "./pipelines/memory-plan.ts";
 export type { PipelineOptions } from "./pipelines/open-pipeline.ts";
 export type { GenerateOptions, LoadOptions } from "./pipelines/options.ts";
 export { DiffusionPipeline, type GenerateResult, type VaeTilingOptions } from "./pipelines/pipeline.ts";

@@ -5,7 +5,7 @@ import { recipeOf } from "./picture-file.ts";
 import { planReport } from "./plan-report.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { table } from "./table.ts";
-import { bytesText, countText, visibleText } from "./units.ts";
+import { bytesText, countText } from "./units.ts";
 
 /** Flags of `halftone inspect`. */
 export interface InspectFlags {

@@ -30,7 +30,8 @@ function partRow(
     const strips = `in strips of ${decodeWay.rows} rows, maps in ${decodeWay.maps === "file" ? "a file" : "memory"}`;
     return [phase, part, weights.map(([name, bytes]) => `${name} ${bytesText(bytes)}`).join(", "), strips, bytesText(peakBytes)];
   }
-  const held = hold === "resident" ? "resident" : `streamed, ${segmentsPerProgram} ${segmentsPerProgram === 1 ? "segment" : "segments"} at a time`;
+  const held =
+    hold === "resident" ? "resident" : `streamed, ${segmentsPerProgram} ${segmentsPerProgram === 1 ? "segment" : "segments"} at a time`;
   return [phase, part, weights.map(([name, bytes]) => `${name} ${bytesText(bytes)}`).join(", "), held, bytesText(peakBytes)];
 }
 

@@ -9,7 +9,17 @@ import { isCancelled, reportCancelled, reportFailure } from "./failure.ts";
 import { generate } from "./generate.ts";
 import { inspect } from "./inspect.ts";
 import { flagsOf, misuse } from "./misuse.ts";
-import { collected, decimalNumber, dtypeWord, memorySize, oneOf, seedNumber, type ValueReader, wholeNumber, word } from "./option-values.ts";
+import {
+  collected,
+  decimalNumber,
+  dtypeWord,
+  memorySize,
+  oneOf,
+  seedNumber,
+  type ValueReader,
+  wholeNumber,
+  word,
+} from "./option-values.ts";
 import { type QuantizeFlags, quantizeModel } from "./quantize.ts";
 import type { GenerateFlags } from "./request.ts";
 import type { Surroundings } from "./surroundings.ts";

@@ -62,8 +62,15 @@ const LEAST_FILE_BYTES = 64e6;
 const RESIDUE_BYTES = 25e6;
 
 /** The fastest way that fits; where none does, the one that takes least, which says so. */
-export function planMemory(pipeline: PipelineClass, parts: PipelineParts, request: Request, size: WorkSize, limits: PlanLimits): MemoryPlan {
-  const budgetBytes = limits.maxBytes - Math.max(LEAST_FILE_BYTES, FILE_SHARE * limits.maxBytes);
+export function planMemory(
+  pipeline: PipelineClass,
+  parts: PipelineParts,
+  request: Request,
+  size: WorkSize,
+  limits: PlanLimits,
+): MemoryPlan {
+  const { maxBytes } = limits;
+  const budgetBytes = maxBytes === Number.POSITIVE_INFINITY ? maxBytes : maxBytes - Math.max(LEAST_FILE_BYTES, FILE_SHARE * maxBytes);
   const ways: GuidanceWay[] = request.guided && pipeline.canSplitGuidance === true ? ["batched", "sequential"] : ["batched"];
   let plan: MemoryPlan | undefined;
   for (const guidance of ways) {
@@ -124,7 +131,13 @@ function planDecoding(
         ? planHold(decoderGraph(parts, size), { budgetBytes: budgetBytes - held, prefer })
         : { hold: "streamed", segmentsPerProgram: 1, peakBytes: anonymousBytes };
     const peakBytes = held + hold.peakBytes;
-    const plan: PhasePlan = { phase: "decode", parts: [{ part: "vae", weightBytes, ...hold }], decodeWay: way, processBytes: held, peakBytes };
+    const plan: PhasePlan = {
+      phase: "decode",
+      parts: [{ part: "vae", weightBytes, ...hold }],
+      decodeWay: way,
+      processBytes: held,
+      peakBytes,
+    };
     if (best === undefined || peakBytes < best.peakBytes) best = plan;
     if (peakBytes <= budgetBytes) return plan;
   }

@@ -61,7 +61,8 @@ export class Arena {
     let best: Chunk | undefined;
     for (const chunk of this.#free) {
       if (chunk.sizeBytes < sizeBytes) continue;
-      if (best === undefined || chunk.sizeBytes < best.sizeBytes || (chunk.sizeBytes === best.sizeBytes && isBefore(chunk, best))) best = chunk;
+      if (best === undefined || chunk.sizeBytes < best.sizeBytes || (chunk.sizeBytes === best.sizeBytes && isBefore(chunk, best)))
+        best = chunk;
     }
     return best;
   }

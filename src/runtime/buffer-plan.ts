@@ -46,7 +46,17 @@ export function planBuffers(graph: Graph, order: readonly GraphNode[]): BufferSt
   const known = knownShapes(graph, order);
   const begin = (value: Value, step: number, isOwn: boolean): Buffer => {
     const sizeBytes = elementCount(value.shape) * elementSizeBytes(value.dtype);
-    const buffer = { id: buffers.length, sizeBytes, key: keyOf(value), step, lastStep: step, uses: readers.get(value.name) ?? 0, isDead: false, isOwn, isKnown: known.has(value.name) };
+    const buffer = {
+      id: buffers.length,
+      sizeBytes,
+      key: keyOf(value),
+      step,
+      lastStep: step,
+      uses: readers.get(value.name) ?? 0,
+      isDead: false,
+      isOwn,
+      isKnown: known.has(value.name),
+    };
     buffers.push(buffer);
     return buffer;
   };

@@ -22,7 +22,12 @@ export function knownShapes(graph: Graph, order: readonly GraphNode[]): Set<stri
   return new Set(Array.from(dims).flatMap(([name, shape]) => (isKnown(shape) ? [name] : [])));
 }
 
-function outputDims(node: GraphNode, inputs: readonly (Dims | undefined)[], shape: readonly number[], constants: ReadonlySet<string>): Dims {
+function outputDims(
+  node: GraphNode,
+  inputs: readonly (Dims | undefined)[],
+  shape: readonly number[],
+  constants: ReadonlySet<string>,
+): Dims {
   const [first = [], second = [], third = []] = inputs;
   const given = inputs.filter((dims) => dims !== undefined);
   const isAllKnown = (dims: Dims) => dims.every((dim) => dim !== undefined);

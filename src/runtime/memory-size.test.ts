@@ -16,6 +16,9 @@ it.each<[number | string, number]>([
   expect(memorySizeBytes(text, "maxMemory")).toBe(bytes);
 });
 
-it.each(["", "GB", "1 TB", "-1GB", "1e9", "0x10", "1,5GB", "1GB 2GB", "NaN", "Infinity", 0, -5, Number.NaN, "0", "0.1B"])("%s is none", (text) => {
-  expect(() => memorySizeBytes(text, "--max-memory")).toThrow(`--max-memory expects an amount of memory, got ${JSON.stringify(text)}`);
-});
+it.each(["", "GB", "1 TB", "-1GB", "1e9", "0x10", "1,5GB", "1GB 2GB", "NaN", "Infinity", 0, -5, Number.NaN, "0", "0.1B"])(
+  "%s is none",
+  (text) => {
+    expect(() => memorySizeBytes(text, "--max-memory")).toThrow(`--max-memory expects an amount of memory, got ${JSON.stringify(text)}`);
+  },
+);

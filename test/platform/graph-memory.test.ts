@@ -10,11 +10,11 @@ import { afterAll, expect, it } from "vitest";
 import type { Graph } from "../../src/graph/graph.ts";
 import { encodeOnnx } from "../../src/graph/onnx.ts";
 import { buildGraphs, type ModelGraph } from "../../src/graph/segment.ts";
-import { modelConfig } from "../../src/models/registry.ts";
 import { AutoencoderKLConfigSchema } from "../../src/models/autoencoder-kl/config.ts";
 import { autoencoderKLDecoder } from "../../src/models/autoencoder-kl/model.ts";
 import { PixArtConfigSchema } from "../../src/models/pixart/config.ts";
 import { pixArtTransformer } from "../../src/models/pixart/model.ts";
+import { modelConfig } from "../../src/models/registry.ts";
 import { T5ConfigSchema } from "../../src/models/t5/config.ts";
 import { t5Encoder } from "../../src/models/t5/model.ts";
 import { playArena } from "../../src/runtime/graph-memory.ts";
@@ -61,16 +61,21 @@ const MOST_CONSTANT_BYTES = 2e6;
 /** Bytes of the chunks in use when each node has run, scratch buffers not counted. */
 async function profile(graph: Graph) {
   const places = new Map(
-    await Promise.all(Array.from(graph.weights, async ([name, stored]) => [name, await stored.source.read(stored.offset, stored.sizeBytes)] as const)),
+    await Promise.all(
+      Array.from(graph.weights, async ([name, stored]) => [name, await stored.source.read(stored.offset, stored.sizeBytes)] as const),
+    ),
   );
-  const session = await ort.InferenceSession.create(encodeOnnx(graph, ({ name }) => ({ bytes: places.get(name) as Uint8Array })), {
-    graphOptimizationLevel: "disabled",
-    enableMemPattern: false,
-    enableProfiling: true,
-    profileFilePrefix: path.join(folder, "profile"),
-    intraOpNumThreads: 1,
-    extra: { session: { disable_prepacking: "1" } },
-  });
+  const session = await ort.InferenceSession.create(
+    encodeOnnx(graph, ({ name }) => ({ bytes: places.get(name) as Uint8Array })),
+    {
+      graphOptimizationLevel: "disabled",
+      enableMemPattern: false,
+      enableProfiling: true,
+      profileFilePrefix: path.join(folder, "profile"),
+      intraOpNumThreads: 1,
+      extra: { session: { disable_prepacking: "1" } },
+    },
+  );
   const inputs = graph.inputs.map(({ name, dtype, shape }) => {
     const count = elementCount(shape);
     const data = dtype === "int64" ? new BigInt64Array(count) : dtype === "int32" ? new Int32Array(count) : new Float32Array(count);

@@ -55,9 +55,12 @@ export interface PlanLimits {
   readonly prefer?: HoldOptions["prefer"];
 }
 
-/** Share of the budget that is left to pages of files: weights on their way into a product, and programs. */
-const FILE_SHARE = 0.08;
-const LEAST_FILE_BYTES = 64e6;
+/**
+ * Share of the budget that is left to pages of files: weights on their way into a product, and programs. With 100 MB of 1 GB left, the pages of
+ * Node and the engine themselves are dropped and read again, and a run comes to a halt.
+ */
+const FILE_SHARE = 0.15;
+const LEAST_FILE_BYTES = 200e6;
 /** What a phase leaves behind: pages that the system's allocator keeps, JavaScript's heap as it has grown. */
 const RESIDUE_BYTES = 25e6;
 

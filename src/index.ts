@@ -33,9 +33,11 @@ export type {
 } from "./pipelines/events.ts";
 export { inspectModel, type ModelReport, type PartReport } from "./pipelines/inspect.ts";
 export { latentsFile, saveLatents } from "./pipelines/latents-node.ts";
+export type { MemoryPlan, PartPlan, PhasePlan } from "./pipelines/memory-plan.ts";
 export type { PipelineOptions } from "./pipelines/open-pipeline.ts";
 export type { GenerateOptions, LoadOptions } from "./pipelines/options.ts";
 export { DiffusionPipeline, type GenerateResult, type VaeTilingOptions } from "./pipelines/pipeline.ts";
+export { type ModelPlan, type PlanOptions, planModel } from "./pipelines/plan-model.ts";
 export { freeze, type QuantizeOptions, quantize } from "./pipelines/quantization.ts";
 export {
   type QuantizeCheckpointOptions,
@@ -45,6 +47,7 @@ export {
   quantizeCheckpoint,
 } from "./pipelines/quantize-checkpoint.ts";
 export { type QType, qfloat8, qfloat8_e4m3fn, qfloat8_e4m3fnuz, qfloat8_e5m2, qint2, qint4, qint8 } from "./quant/qtype.ts";
+export { memorySizeBytes } from "./runtime/memory-size.ts";
 export { type CachedFile, clearWeightCache, listWeightCache, weightCacheFolder, weightCacheLimit } from "./runtime/weight-cache-node.ts";
 export type { ComputeDType } from "./tensor/dtype.ts";
 export type { FloatTensor } from "./tensor/tensor.ts";

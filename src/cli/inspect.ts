@@ -1,9 +1,11 @@
 /** halftone inspect: what a model consists of, or what a picture was made with. */
 import { stat } from "node:fs/promises";
-import type { LoadOptions, ModelReport, PartReport, Recipe } from "../index.ts";
+import { type LoadOptions, type ModelPlan, type ModelReport, type PartReport, type Recipe, UsageError } from "../index.ts";
 import { recipeOf } from "./picture-file.ts";
+import { planReport } from "./plan-report.ts";
 import type { Surroundings } from "./surroundings.ts";
-import { bytesText, countText, visibleText } from "./units.ts";
+import { table } from "./table.ts";
+import { bytesText, countText } from "./units.ts";
 
 /** Flags of `halftone inspect`. */
 export interface InspectFlags {
@@ -11,6 +13,13 @@ export interface InspectFlags {
   readonly revision?: string;
   readonly offline?: boolean;
   readonly json?: boolean;
+  readonly qtype?: string;
+  readonly include?: readonly string[];
+  readonly exclude?: readonly string[];
+  readonly height?: number;
+  readonly width?: number;
+  readonly images?: number;
+  readonly maxMemory?: number;
 }
 
 /** Runs the command; errors as the library's. */
@@ -22,7 +31,28 @@ export async function inspect(target: string, flags: InspectFlags, { library, te
   }
   const options: LoadOptions = { variant: flags.variant, revision: flags.revision, localFilesOnly: flags.offline, signal };
   const report = await library.inspectModel(target, options);
-  terminal.stdout.write(flags.json === true ? `${JSON.stringify(report, undefined, 2)}\n` : modelReport(report));
+  const plan = await planOf(target, report, flags, options, library);
+  if (flags.json === true) terminal.stdout.write(`${JSON.stringify({ ...report, plan }, undefined, 2)}\n`);
+  else terminal.stdout.write(`${modelReport(report)}${plan === undefined ? "" : `\n${planReport(plan)}`}`);
+}
+
+/** The plan of a pipeline that halftone runs; of anything else there is none, unless one was asked for. */
+async function planOf(
+  target: string,
+  report: ModelReport,
+  { qtype, include, exclude, height, width, images, maxMemory }: InspectFlags,
+  options: LoadOptions,
+  library: Surroundings["library"],
+): Promise<ModelPlan | undefined> {
+  if (qtype === undefined && (include ?? exclude) !== undefined)
+    throw new UsageError(`${include ? "--include" : "--exclude"} says which layers are quantized, but nothing is`, {
+      hint: "add --qtype, such as --qtype qint8",
+    });
+  const isAsked = [qtype, height, width, images, maxMemory].some((flag) => flag !== undefined);
+  const isPipeline = report.parts.every(({ name, isSupported }) => name !== "" && isSupported !== false);
+  if (!isPipeline && !isAsked) return undefined;
+  const quantization = qtype === undefined ? undefined : { spec: qtype, include, exclude };
+  return library.planModel(target, { ...options, quantization, height, width, numImagesPerPrompt: images, maxMemory });
 }
 
 /** A model is a folder or an id; a file is a picture, and so is what is called one. */
@@ -74,14 +104,4 @@ function partRow(part: PartReport): string[] {
   const stored = dtypes.length === 1 ? dtypes.map(([dtype]) => dtype) : dtypes.map(([dtype, count]) => `${dtype} (${countText(count)})`);
   const note = part.isSupported ? "" : "  (not supported)";
   return [name, part.className, countText(part.parameters), bytesText(part.sizeBytes), stored.join(", ") + note];
-}
-
-/** Aligns columns; those listed stand at the right. */
-function table(rows: readonly (readonly string[])[], right: readonly number[] = []): string {
-  const cells = rows.map((row) => row.map(visibleText));
-  const widths = cells.reduce<number[]>((found, row) => row.map((cell, i) => Math.max(found[i] ?? 0, cell.length)), []);
-  const lines = cells.map((row) =>
-    row.map((cell, i) => (right.includes(i) ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0))).join("  "),
-  );
-  return lines.map((line) => `${line.trimEnd()}\n`).join("");
 }

@@ -3,7 +3,7 @@
  *
  * Numbers are plain decimals: "0x10", "1e999", "ten" and "" are refused, so that a typing error is never a surprising picture.
  */
-import { type ComputeDType, nearestWord, UsageError } from "../index.ts";
+import { type ComputeDType, memorySizeBytes, nearestWord, UsageError } from "../index.ts";
 
 const DTYPES: readonly ComputeDType[] = ["float32", "float16", "bfloat16"];
 
@@ -55,6 +55,11 @@ export function oneOf<const W extends string>(flag: string, words: readonly W[])
       hint: near === undefined ? undefined : `did you mean ${near}?`,
     });
   };
+}
+
+/** An amount of memory, in bytes. */
+export function memorySize(flag: string): ValueReader<number> {
+  return (text) => memorySizeBytes(text, flag);
 }
 
 /** A text that says something. */

@@ -100,6 +100,9 @@ async function run(args: readonly string[], change: { fail?: unknown; abortAt?: 
     async inspectModel(model) {
       throw new CheckpointError(`model folder "${model}" does not exist`, { where: model, hint: "look elsewhere" });
     },
+    async planModel() {
+      throw new Error("not asked for here");
+    },
     async quantizeCheckpoint() {
       throw new Error("not asked for here");
     },
@@ -155,6 +158,8 @@ describe("misuse", () => {
       'inspect takes one model or picture, got 2: "a", "b"',
       'put the model or picture in quotes: halftone inspect "a b"',
     ],
+    [["generate", "x", "--max-memory", "much"], '--max-memory expects an amount of memory, got "much"'],
+    [["inspect", "a", "--max-memory", "1TB"], '--max-memory expects an amount of memory, got "1TB"'],
     [["inspect", "a", "--steps", "4"], 'there is no option "--steps"'],
   ])("%j", async (args, message, hint) => {
     const { code, stdout, stderr, asked } = await run(args);

@@ -9,7 +9,17 @@ import { isCancelled, reportCancelled, reportFailure } from "./failure.ts";
 import { generate } from "./generate.ts";
 import { inspect } from "./inspect.ts";
 import { flagsOf, misuse } from "./misuse.ts";
-import { collected, decimalNumber, dtypeWord, oneOf, seedNumber, type ValueReader, wholeNumber, word } from "./option-values.ts";
+import {
+  collected,
+  decimalNumber,
+  dtypeWord,
+  memorySize,
+  oneOf,
+  seedNumber,
+  type ValueReader,
+  wholeNumber,
+  word,
+} from "./option-values.ts";
 import { type QuantizeFlags, quantizeModel } from "./quantize.ts";
 import type { GenerateFlags } from "./request.ts";
 import type { Surroundings } from "./surroundings.ts";
@@ -86,6 +96,7 @@ function addGenerate(program: Command, surroundings: Surroundings): void {
   option("--variant <name>", 'take weights of a variant, such as "fp16"', word("--variant", "the name of a variant"));
   option("--revision <name>", "branch, tag or commit of a Hub id", word("--revision", "a branch, tag or commit"));
   option("--offline", "use downloaded models only, never the network");
+  option("--max-memory <size>", "memory that may be used: bytes, or 800MB, 1.5GiB (default: what is free)", memorySize("--max-memory"));
   option("--threads <n>", "threads of the engine", wholeNumber("--threads", 1, 256));
   option("--output <file.png>", "default: halftone-<seed>.png; several pictures get -1, -2, ...", word("--output", "the name of a file"));
   option("--save-latents <file.safetensors>", "also write the final latents", word("--save-latents", "the name of a file"));
@@ -143,8 +154,15 @@ function addQuantize(program: Command, surroundings: Surroundings): void {
 
 function addInspect(program: Command, surroundings: Surroundings): void {
   const command = program.command("inspect").argument("<model|picture.png>", "folder, Hub id, or picture");
-  command.description("print what a model consists of, or what a picture was made with");
+  command.description("print what a model consists of and how much memory it takes, or what a picture was made with");
   const option = optionOf(command);
+  option("--qtype <spec>", "plan as if quantized: as of generate", word("--qtype", "a qtype or pairs part=qtype"));
+  option("--include <pattern>", "quantize only layers whose full name matches; may be repeated", collected("--include"));
+  option("--exclude <pattern>", "leave layers out; may be repeated", collected("--exclude"));
+  option("--height <pixels>", "plan for this size (default: what the model was trained for)", wholeNumber("--height", 1, 65_536));
+  option("--width <pixels>", "plan for this size (default: what the model was trained for)", wholeNumber("--width", 1, 65_536));
+  option("--images <n>", "plan for so many pictures at once (default: 1)", wholeNumber("--images", 1, 10_000));
+  option("--max-memory <size>", "memory that may be used: bytes, or 800MB, 1.5GiB (default: what is free)", memorySize("--max-memory"));
   option("--variant <name>", 'take weights of a variant, such as "fp16"', word("--variant", "the name of a variant"));
   option("--revision <name>", "branch, tag or commit of a Hub id", word("--revision", "a branch, tag or commit"));
   option("--offline", "use downloaded models only, never the network");

@@ -37,6 +37,7 @@ async function run(args: readonly string[], change: { fail?: unknown } = {}) {
   const library: Library = {
     openPipeline: refuse,
     inspectModel: refuse,
+    planModel: refuse,
     async quantizeCheckpoint(model, options) {
       asked.push({ model, options });
       if (change.fail !== undefined) throw change.fail;

@@ -48,6 +48,7 @@ export interface GenerateFlags {
   readonly variant?: string;
   readonly revision?: string;
   readonly threads?: number;
+  readonly maxMemory?: number;
   readonly output?: string;
   readonly saveLatents?: string;
   readonly from?: string;
@@ -94,6 +95,7 @@ export async function planRequest(prompt: string | undefined, flags: GenerateFla
       variant: flags.variant ?? source?.variant,
       revision: flags.revision ?? source?.revision,
       threads: flags.threads,
+      ...(flags.maxMemory === undefined ? {} : { maxMemory: flags.maxMemory }),
       localFilesOnly: flags.offline,
       ...withoutParts(source),
     },

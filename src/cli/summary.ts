@@ -11,6 +11,8 @@ export interface ResultJson {
   readonly seconds: number;
   readonly phases: readonly PhaseReport[];
   readonly peakResidentBytes: number | undefined;
+  readonly peakAnonymousBytes: number | undefined;
+  readonly predictedPeakBytes: number | undefined;
   /** Of the first picture; the others differ in imageIndex. */
   readonly recipe: Recipe | undefined;
   readonly warnings: readonly string[];
@@ -24,8 +26,9 @@ export function resultJson(
   report: RunReport,
   warnings: readonly string[],
 ): ResultJson {
-  const { seconds, phases, peakResidentBytes } = report;
-  return { files, latentsFile, seed: String(report.seed), seconds, phases, peakResidentBytes, recipe: images[0]?.recipe, warnings };
+  const { seconds, phases, peakResidentBytes, peakAnonymousBytes, predictedPeakBytes } = report;
+  const memory = { peakResidentBytes, peakAnonymousBytes, predictedPeakBytes };
+  return { files, latentsFile, seed: String(report.seed), seconds, phases, ...memory, recipe: images[0]?.recipe, warnings };
 }
 
 /** A part whose weights were quantized for the run. */
@@ -41,11 +44,17 @@ export function summaryLine(
   const [first] = images;
   const names = files.length === 1 ? files[0] : `${files[0]} to ${files.at(-1)}`;
   const phases = report.phases.map((phase) => phaseText(phase, first?.recipe.steps ?? 0)).join(", ");
-  const peak = report.peakResidentBytes === undefined ? [] : [`peak ${bytesText(report.peakResidentBytes)}`];
+  const peak = report.peakResidentBytes === undefined ? [] : [`peak ${bytesText(report.peakResidentBytes)}${anonymousText(report)}`];
   const quantized = frozen.map(({ part, storedBytes, frozenBytes }) => {
     return `${part} ${first?.recipe.qtypes[part] ?? ""} (${bytesText(storedBytes)} to ${bytesText(frozenBytes)})`;
   });
   return [names, `${first?.width}x${first?.height}`, `seed ${report.seed}`, phases, ...quantized, ...peak].join("  ");
+}
+
+/** Of the resident memory, what no file backs; and what was planned. */
+function anonymousText({ peakAnonymousBytes, predictedPeakBytes }: RunReport): string {
+  if (peakAnonymousBytes === undefined || predictedPeakBytes === undefined) return "";
+  return ` (anonymous ${bytesText(peakAnonymousBytes)}, planned ${bytesText(predictedPeakBytes)})`;
 }
 
 function phaseText({ phase, seconds }: PhaseReport, steps: number): string {

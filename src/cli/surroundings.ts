@@ -4,9 +4,11 @@
 import type {
   GenerateOptions,
   LoadOptions,
+  ModelPlan,
   ModelReport,
   PipelineEvent,
   PipelineOptions,
+  PlanOptions,
   QuantizationRequest,
   QuantizeCheckpointOptions,
   QuantizeReport,
@@ -24,6 +26,7 @@ export interface OpenPipeline {
 export interface Library {
   openPipeline(model: string, options: PipelineOptions): Promise<OpenPipeline>;
   inspectModel(model: string, options: LoadOptions): Promise<ModelReport>;
+  planModel(model: string, options: PlanOptions): Promise<ModelPlan>;
   quantizeCheckpoint(model: string, options: QuantizeCheckpointOptions): Promise<QuantizeReport>;
   /** The embedded checkpoint. */
   readonly demoModelFolder: string;

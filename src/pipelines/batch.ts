@@ -13,6 +13,30 @@ export function repeatEach({ shape, data }: FloatTensor, times: number): FloatTe
   return result;
 }
 
+/** A batch in equal pieces, in order: [entries, …] -> pieces times [entries / pieces, …]; the numbers are shared, not copied. */
+export function batchPieces({ shape, data }: FloatTensor, pieces: number): FloatTensor[] {
+  const [entries = 0, ...rest] = shape;
+  const length = data.length / pieces;
+  return Array.from({ length: pieces }, (_, i) => ({
+    dtype: "float32",
+    shape: [entries / pieces, ...rest],
+    data: data.subarray(i * length, (i + 1) * length),
+  }));
+}
+
+/** The numbers of the pieces of a batch, in order. */
+export function joinBatch(pieces: readonly FloatTensor[]): Float32Array {
+  const [first] = pieces;
+  if (pieces.length === 1 && first !== undefined) return first.data;
+  const result = new Float32Array(pieces.reduce((sum, { data }) => sum + data.length, 0));
+  let at = 0;
+  for (const { data } of pieces) {
+    result.set(data, at);
+    at += data.length;
+  }
+  return result;
+}
+
 /** The whole batch, then once more: [images, …] -> [2 * images, …]. */
 export function doubled({ shape, data }: FloatTensor): FloatTensor {
   const [images = 0, ...rest] = shape;

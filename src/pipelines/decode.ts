@@ -1,5 +1,6 @@
 /** Phase three: from latents to pixels, one picture at a time, so that memory does not grow with the batch. */
-import { type AutoencoderKLConfig, vaeScaleFactor } from "../models/autoencoder-kl/config.ts";
+import type { ModelGraph } from "../graph/segment.ts";
+import { vaeScaleFactor } from "../models/autoencoder-kl/config.ts";
 import { autoencoderKLDecoder } from "../models/autoencoder-kl/model.ts";
 import { Executor } from "../runtime/executor.ts";
 import { memoryFeatureMap } from "../runtime/feature-map.ts";
@@ -10,9 +11,11 @@ import type { PipelineEvent } from "./events.ts";
 import { callModel } from "./model-call.ts";
 import { vaeConfig } from "./part-configs.ts";
 import { modelOf, type PipelineParts } from "./parts.ts";
+import type { WorkSize } from "./pipeline-class.ts";
 import { StripDecoder } from "./strip-decoder.ts";
 
 const WHOLE: DecodeWay = { kind: "whole" };
+const NARROWEST: DecodeWay = { kind: "strips", rows: 8, maps: "file" };
 
 /**
  * Decodes pictures one after the other, as they are asked for; `shift` is what the pipeline adds to latents after un-scaling them.
@@ -29,7 +32,7 @@ export async function* decodeLatents(
   const model = modelOf(parts, "vae");
   const config = vaeConfig(parts);
   const [images = 0, channels = 0, height = 0, width = 0] = latents.shape;
-  const executor = openDecoder(parts, config, height, width);
+  const executor = openDecoder(parts, height, width);
   const perImage = channels * height * width;
   try {
     for (let index = 0; index < images; index++) {
@@ -43,22 +46,32 @@ export async function* decodeLatents(
   }
 }
 
-/** A lower bound of what decoding one picture takes: whole, the widest features at full size, before and after a convolution. */
+/** The decoder for one picture. */
+export function decoderGraph(parts: PipelineParts, size: Pick<WorkSize, "latentHeight" | "latentWidth">): ModelGraph {
+  const model = modelOf(parts, "vae");
+  const picture = { batch: 1, height: size.latentHeight, width: size.latentWidth };
+  return autoencoderKLDecoder(model.weights(), vaeConfig(parts), model.dtype, picture);
+}
+
+/**
+ * A lower bound of what decoding one picture takes: in the narrowest strips, or whole, where that is asked for, the widest features at full
+ * size before and after a convolution.
+ */
 export function minimumDecodeBytes(parts: PipelineParts, size: { height: number; width: number }): number {
   const config = vaeConfig(parts);
   const factor = vaeScaleFactor(config);
-  const way = parts.decodeWay ?? WHOLE;
+  const way = parts.decodeWay ?? NARROWEST;
   // A part of what it takes, since predictions are no bounds.
   if (way.kind === "strips") return decodeCost(config, way, roundUp(size.height, factor), roundUp(size.width, factor)).anonymousBytes / 2;
   const channels = config.block_out_channels[1] ?? config.block_out_channels[0] ?? 1;
   return 2 * 4 * channels * size.height * size.width;
 }
 
-function openDecoder(parts: PipelineParts, config: AutoencoderKLConfig, height: number, width: number): Executor | StripDecoder {
+function openDecoder(parts: PipelineParts, height: number, width: number): Executor | StripDecoder {
   const { runtime, decodeWay: way = WHOLE } = parts;
   const model = modelOf(parts, "vae");
-  if (way.kind === "whole")
-    return new Executor(runtime, autoencoderKLDecoder(model.weights(), config, model.dtype, { batch: 1, height, width }));
+  if (way.kind === "whole") return new Executor(runtime, decoderGraph(parts, { latentHeight: height, latentWidth: width }));
+  const config = vaeConfig(parts);
   const openMap = way.maps === "memory" ? memoryFeatureMap : fileFeatureMaps();
   return new StripDecoder({ runtime, weights: model.weights(), config, dtype: model.dtype, height, width, rows: way.rows, openMap });
 }

@@ -18,9 +18,9 @@ import { type LocateOptions, locateModel } from "../hub/locate-node.ts";
 import { currentClassName, findModelClass, type ModelClass } from "../models/registry.ts";
 import { findQType, type QType } from "../quant/qtype.ts";
 import { type QuantizationLayout, readQuantization } from "../quant/quantization-files.ts";
-import type { OptimizerName } from "../quant/weight-layout.ts";
+import { layOutWeight, type OptimizerName } from "../quant/weight-layout.ts";
 import { toFloat32 } from "../tensor/convert.ts";
-import { type ComputeDType, checkDtype } from "../tensor/dtype.ts";
+import { type ComputeDType, checkDtype, elementSizeBytes } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import { type FreezeOptions, type FrozenFile, freezeTensors } from "./freeze-node.ts";
 import { type PartToSave, savePart } from "./save-part.ts";
@@ -235,6 +235,28 @@ export class DiffusionModel {
     const qtypes = new Map(Array.from(this.#marks, ([name, { qtype }]) => [name, qtype.name]));
     const tensors = new Map([...kept, ...this.#frozen.tensors]);
     this.#table = { ...this.#table, tensors, qtypes, zeroScales: await findZeroScales(tensors, qtypes) };
+    this.#marks = new Map();
+  }
+
+  /** From now on the part looks as freeze() would leave it, but its quantized weights cannot be read: for plans, before there are any. */
+  assumeFrozen(): void {
+    if (this.#marks.size === 0) return;
+    const tensors = new Map(this.#table.tensors);
+    for (const { name, shape, keepPrecision } of this.modules) {
+      const mark = this.#marks.get(name);
+      const stored = tensors.get(`${name}.weight`);
+      if (mark === undefined || stored === undefined) continue;
+      tensors.delete(stored.name);
+      const dtype = keepPrecision ? "float32" : this.dtype;
+      const { data, scale, shift } = layOutWeight({ name: stored.name, shape, dtype, ...mark });
+      for (const layout of shift === undefined ? [data, scale] : [data, scale, shift]) {
+        const tensor = `${stored.name}.${layout.key}`;
+        const sizeBytes = elementCount(layout.shape) * elementSizeBytes(layout.dtype);
+        tensors.set(tensor, { name: tensor, dtype: layout.dtype, shape: layout.shape, source: stored.source, offset: 0, sizeBytes });
+      }
+    }
+    const qtypes = new Map(Array.from(this.#marks, ([name, { qtype }]) => [name, qtype.name]));
+    this.#table = { ...this.#table, tensors, qtypes };
     this.#marks = new Map();
   }
 

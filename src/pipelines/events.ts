@@ -93,6 +93,10 @@ export interface PhaseReport {
   readonly seconds: number;
   /** Highest resident memory of the process during the phase, mapped files included; undefined where the system does not tell. */
   readonly peakResidentBytes: number | undefined;
+  /** Highest anonymous memory, which no file backs; undefined where the system does not tell. */
+  readonly peakAnonymousBytes?: number | undefined;
+  /** What the plan expected of it. */
+  readonly predictedPeakBytes?: number | undefined;
 }
 
 /** Time and memory of a whole run. */
@@ -101,6 +105,8 @@ export interface RunReport {
   readonly seconds: number;
   readonly phases: readonly PhaseReport[];
   readonly peakResidentBytes: number | undefined;
+  readonly peakAnonymousBytes?: number | undefined;
+  readonly predictedPeakBytes?: number | undefined;
   /** Latents after the last step, before un-scaling for the VAE [images, channels, latentHeight, latentWidth]. */
   readonly latents: FloatTensor;
   readonly warnings: readonly string[];

@@ -10,6 +10,7 @@ import { listVariants, presentVariant } from "../checkpoint/weight-store.ts";
 import { CheckpointError, nearestWord, UnsupportedError, UsageError, withArticle } from "../errors.ts";
 import { type LocatedModel, locateModel } from "../hub/locate-node.ts";
 import { checkModelClass } from "../models/registry.ts";
+import { memorySizeBytes } from "../runtime/memory-size.ts";
 import { onnxRuntimeNode } from "../runtime/onnxruntime-node.ts";
 import { createScheduler, SCHEDULER_CLASSES } from "../schedulers/registry.ts";
 import type { Scheduler } from "../schedulers/scheduler.ts";
@@ -18,7 +19,7 @@ import { loadTokenizer } from "../tokenizers/registry.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { DiffusionModel } from "./diffusion-model.ts";
 import type { LoadOptions } from "./options.ts";
-import { camelCase, type PipelineParts } from "./parts.ts";
+import { camelCase, type MemoryOptions, type PipelineParts } from "./parts.ts";
 import type { PipelineClass } from "./pipeline-class.ts";
 import { findPipelineClass } from "./registry.ts";
 
@@ -33,6 +34,8 @@ export interface PipelineOptions extends LoadOptions {
   textEncoder3?: DiffusionModel | null | undefined;
   /** The same for the VAE. */
   vae?: DiffusionModel | null | undefined;
+  /** Memory that the process may take while it makes pictures: bytes, or "800MB", "1.5GiB". Default: what is free, less a reserve. */
+  maxMemory?: number | string | undefined;
 }
 
 /** Where the model is and how it was asked for. */
@@ -67,6 +70,7 @@ const KNOWN_OPTIONS: readonly (keyof PipelineOptions)[] = [
   "cacheDir",
   "localFilesOnly",
   "threads",
+  "maxMemory",
   "onEvent",
   "signal",
   ...Object.values(SLOTS),
@@ -75,8 +79,9 @@ const KNOWN_OPTIONS: readonly (keyof PipelineOptions)[] = [
 /** Opens a pipeline; errors as DiffusionPipeline.fromPretrained. */
 export async function openPipeline(idOrFolder: string, options: PipelineOptions): Promise<OpenedPipeline> {
   refuseUnknown(options);
-  const dtype = checkDtype(options.dtype);
-  const runtime = onnxRuntimeNode({ threads: checkThreads(options.threads) });
+  checkDtype(options.dtype);
+  checkThreads(options.threads);
+  memoryOptions(options);
   const given = givenModels(options);
   let needed: Components = {};
   const found = await locateModel(idOrFolder, options, options.onEvent, {
@@ -85,6 +90,15 @@ export async function openPipeline(idOrFolder: string, options: PipelineOptions)
     },
     needs: (component) => Object.hasOwn(needed, component),
   });
+  return openLocated(found, options);
+}
+
+/** Opens the pipeline of a folder, which may lie on the Hub: headers, configs and tokenizers are all that is read of it. */
+export async function openLocated(found: LocatedModel, options: PipelineOptions): Promise<OpenedPipeline> {
+  const dtype = checkDtype(options.dtype);
+  const runtime = onnxRuntimeNode({ threads: checkThreads(options.threads) });
+  const memory = memoryOptions(options);
+  const given = givenModels(options);
   const indexPath = `${found.folder.name}/model_index.json`;
   const index = await readModelIndex(found.folder, { signal: options.signal });
   const components = neededComponents(index, given, indexPath);
@@ -106,7 +120,7 @@ export async function openPipeline(idOrFolder: string, options: PipelineOptions)
     const tokenizers = await openTokenizers(found.folder, pipelineClass, components);
     const scheduler = await openScheduler(found.folder, pipelineClass, components.scheduler);
     const located = { ...found, variant: options.variant };
-    return { pipelineClass, parts: { runtime, dtype, models, tokenizers, scheduler }, located, own };
+    return { pipelineClass, parts: { runtime, dtype, models, tokenizers, scheduler, memory }, located, own };
   } catch (error) {
     for (const model of own) await model.dispose();
     throw error;
@@ -118,6 +132,10 @@ export async function openPipeline(idOrFolder: string, options: PipelineOptions)
     reportOpened(opened, options);
     return opened;
   }
+}
+
+function memoryOptions({ maxMemory }: PipelineOptions): MemoryOptions {
+  return maxMemory === undefined ? {} : { maxBytes: memorySizeBytes(maxMemory, "maxMemory") };
 }
 
 /**

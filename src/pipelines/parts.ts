@@ -1,11 +1,13 @@
 /** The parts of an opened pipeline, by the names of model_index.json. */
 import { UsageError } from "../errors.ts";
+import type { HoldOptions } from "../runtime/hold-plan.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import type { Scheduler } from "../schedulers/scheduler.ts";
 import type { ComputeDType } from "../tensor/dtype.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import type { DecodeWay } from "./decode-ways.ts";
 import type { DiffusionModel } from "./diffusion-model.ts";
+import type { GuidanceWay } from "./pipeline-class.ts";
 
 /** What a pipeline runs on. */
 export interface PipelineParts {
@@ -15,8 +17,19 @@ export interface PipelineParts {
   readonly models: Map<string, DiffusionModel | null>;
   readonly tokenizers: ReadonlyMap<string, Tokenizer>;
   readonly scheduler: Scheduler;
-  /** How pictures are decoded; default: whole. */
+  /** How much memory may be used, and how parts are to be held. Default: what is free, in the fastest way that fits. */
+  memory?: MemoryOptions | undefined;
+  /** How the denoiser of this run is to call the transformer. Default "batched". */
+  readonly guidance?: GuidanceWay | undefined;
+  /** How pictures are decoded; default: what the plan chooses, or whole where there is none. */
   readonly decodeWay?: DecodeWay | undefined;
+}
+
+/** What a caller says of memory. */
+export interface MemoryOptions {
+  /** Bytes that the process may take. */
+  readonly maxBytes?: number | undefined;
+  readonly prefer?: HoldOptions["prefer"];
 }
 
 /**

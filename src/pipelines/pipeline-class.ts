@@ -3,6 +3,7 @@
  *
  * Parts are declared by the names of model_index.json, which are their slots everywhere: in specs, recipes, folders, errors.
  */
+import type { ModelGraph } from "../graph/segment.ts";
 import type { StartOptions } from "../schedulers/scheduler.ts";
 import type { FloatTensor } from "../tensor/tensor.ts";
 import type { ClassOption } from "./class-options.ts";
@@ -38,6 +39,15 @@ export interface ModelSlot {
   readonly isOptional?: boolean;
 }
 
+/** How guidance calls the transformer: prompt and negative prompt in one batch, or one after the other, in half the memory. */
+export type GuidanceWay = "batched" | "sequential";
+
+/** What the phases run, in order. */
+export interface Workload {
+  readonly encode: readonly (readonly [part: string, model: ModelGraph])[];
+  readonly denoise: readonly (readonly [part: string, model: ModelGraph])[];
+}
+
 /** A class of pipelines, by diffusers' name. */
 export interface PipelineClass<Conditioning = unknown> {
   readonly className: string;
@@ -66,6 +76,10 @@ export interface PipelineClass<Conditioning = unknown> {
   warnings?(parts: PipelineParts, request: Request): readonly string[];
   /** What the scheduler is told beside the number of steps, such as a shift that depends on the size. */
   startOptions?(parts: PipelineParts, request: Request, size: WorkSize): StartOptions;
+  /** Whether its denoiser can call the transformer for prompt and negative prompt one after the other (`parts.guidance`). Default false. */
+  readonly canSplitGuidance?: boolean;
+  /** The calls of the first two phases as graphs at the request's size, by the parts' names; without it, these phases are not planned. */
+  workload?(parts: PipelineParts, request: Request, size: WorkSize, guidance: GuidanceWay): Workload;
   /** Phase one: from the prompt to what the transformer is conditioned on. */
   encode(parts: PipelineParts, request: Request): AsyncGenerator<PipelineEvent, Conditioning>;
   /** Phase two: a denoiser for this request. */

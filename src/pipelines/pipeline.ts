@@ -133,6 +133,21 @@ export class DiffusionPipeline {
   }
 
   /**
+   * Keeps a part in memory only while its phase lasts, and there as one program: the fastest arrangement.
+   *
+   * In diffusers parts move between an accelerator and the main memory; on a CPU they are mapped from their files when their phase begins and
+   * released when it ends, whatever is asked for.
+   */
+  enableModelCpuOffload(): void {
+    this.#parts.memory = { ...this.#parts.memory, prefer: "resident" };
+  }
+
+  /** Works through every part segment by segment, each released before the next is read: what takes least memory, in some more time. */
+  enableSequentialCpuOffload(): void {
+    this.#parts.memory = { ...this.#parts.memory, prefer: "streamed" };
+  }
+
+  /**
    * Decodes later pictures in strips of rows, which takes a fraction of the memory and somewhat more time.
    *
    * diffusers blends tiles that were decoded apart; here every strip is normalised by the statistics of the whole picture, so that the result

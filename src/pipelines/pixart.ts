@@ -9,16 +9,17 @@
  */
 
 import { UnsupportedError } from "../errors.ts";
+import type { ModelGraph } from "../graph/segment.ts";
 import { vaeScaleFactor } from "../models/autoencoder-kl/config.ts";
 import { type PixArtConfig, PixArtConfigSchema, usesAdditionalConditions } from "../models/pixart/config.ts";
-import { type PixArtCaption, pixArtConstantInputs, pixArtStepInputs, pixArtTransformer } from "../models/pixart/model.ts";
+import { type PixArtCaption, type PixArtSize, pixArtConstantInputs, pixArtStepInputs, pixArtTransformer } from "../models/pixart/model.ts";
 import { T5ConfigSchema } from "../models/t5/config.ts";
 import { Executor } from "../runtime/executor.ts";
 import { DIFFUSION_SCHEDULERS } from "../schedulers/registry.ts";
 import type { FloatTensor } from "../tensor/tensor.ts";
-import { doubled, repeatEach } from "./batch.ts";
+import { batchPieces, doubled, joinBatch, repeatEach } from "./batch.ts";
 import type { DiffusionModel } from "./diffusion-model.ts";
-import { encodeWithT5 } from "./encode-t5.ts";
+import { encodeWithT5, t5Graph } from "./encode-t5.ts";
 import type { PipelineEvent } from "./events.ts";
 import { firstChannels, guide } from "./guidance.ts";
 import { callModel } from "./model-call.ts";
@@ -79,6 +80,18 @@ const shared = {
   latentShift: () => 0,
 
   latentChannels: (parts) => transformerConfig(parts).in_channels,
+
+  canSplitGuidance: true,
+
+  workload(parts, request, size, guidance) {
+    const texts = { batch: request.guided ? 2 : 1, tokens: request.maxSequenceLength };
+    const pieces = request.guided && guidance === "sequential" ? 2 : 1;
+    const batch = (texts.batch * request.numImagesPerPrompt) / pieces;
+    return {
+      encode: [["text_encoder", t5Graph(parts, "text_encoder", texts)]],
+      denoise: [["transformer", transformerGraph(parts, modelSize(request, size, batch))]],
+    };
+  },
 
   async *encode(parts, request) {
     const { guided, maxSequenceLength, numImagesPerPrompt: images } = request;
@@ -154,36 +167,48 @@ function sizeConditions({ height, width }: WorkSize, batch: number): NonNullable
   return { resolution: each.flatMap(() => [height, width]), aspectRatio: each.map(() => height / width) };
 }
 
+function modelSize(request: Request, size: WorkSize, batch: number): PixArtSize {
+  const { latentHeight, latentWidth } = size;
+  return { batch, latentHeight, latentWidth, captionTokens: request.maxSequenceLength, timesteps: 1 };
+}
+
+function transformerGraph(parts: PipelineParts, size: PixArtSize): ModelGraph {
+  const model = modelOf(parts, "transformer");
+  return pixArtTransformer(model.weights(), transformerConfig(parts), model.dtype, size);
+}
+
 class PixArtDenoiser implements Denoiser {
   readonly #executor: Executor;
   readonly #model: DiffusionModel;
   readonly #config: PixArtConfig;
   readonly #request: Request;
-  readonly #constant: ReturnType<typeof pixArtConstantInputs>;
+  /** What each call of a step takes beside the latents: one for the whole batch, or one for each half of it. */
+  readonly #constants: readonly ReturnType<typeof pixArtConstantInputs>[];
 
   constructor(parts: PipelineParts, request: Request, size: WorkSize, caption: Conditioning) {
     this.#model = modelOf(parts, "transformer");
     this.#config = transformerConfig(parts);
     this.#request = request;
-    const batch = caption.attentionMask.length;
-    const modelSize = {
-      batch,
-      latentHeight: size.latentHeight,
-      latentWidth: size.latentWidth,
-      captionTokens: request.maxSequenceLength,
-      timesteps: 1,
-    };
-    this.#executor = new Executor(parts.runtime, pixArtTransformer(this.#model.weights(), this.#config, this.#model.dtype, modelSize));
+    const pieces = request.guided && parts.guidance === "sequential" ? 2 : 1;
+    const batch = caption.attentionMask.length / pieces;
+    const callSize = modelSize(request, size, batch);
+    this.#executor = new Executor(parts.runtime, transformerGraph(parts, callSize));
     const conditions = usesAdditionalConditions(this.#config) ? { conditions: sizeConditions(size, batch) } : {};
-    this.#constant = pixArtConstantInputs(this.#config, modelSize, { ...caption, ...conditions });
+    this.#constants = batchPieces(caption.encoderHiddenStates, pieces).map((encoderHiddenStates, i) => {
+      const attentionMask = caption.attentionMask.slice(i * batch, (i + 1) * batch);
+      return pixArtConstantInputs(this.#config, callSize, { encoderHiddenStates, attentionMask, ...conditions });
+    });
   }
 
   async *predict(latents: FloatTensor, timestep: number): AsyncGenerator<PipelineEvent, Float32Array> {
     const { guided, guidanceScale, signal } = this.#request;
     const call = { executor: this.#executor, model: this.#model, phase: "denoise", outputs: ["sample"], signal } as const;
-    const inputs = { ...this.#constant, ...pixArtStepInputs(guided ? doubled(latents) : latents, [timestep]) };
-    const { sample } = yield* callModel(call, inputs);
-    const noise = guided ? guide(sample.data, guidanceScale) : sample.data;
+    const isDoubled = guided && this.#constants.length === 1;
+    const step = pixArtStepInputs(isDoubled ? doubled(latents) : latents, [timestep]);
+    const samples: FloatTensor[] = [];
+    for (const constant of this.#constants) samples.push((yield* callModel(call, { ...constant, ...step })).sample);
+    const prediction = joinBatch(samples);
+    const noise = guided ? guide(prediction, guidanceScale) : prediction;
     const [images = 0, channels = 0] = latents.shape;
     const all = this.#config.out_channels ?? this.#config.in_channels;
     // As diffusers decides: only an output of exactly twice the latents' channels holds a variance.

@@ -8,11 +8,15 @@ import { RgbImage } from "../image/image.ts";
 import type { Recipe } from "../image/recipe.ts";
 import { resizeAndCrop } from "../image/resize.ts";
 import { TorchGenerator } from "../random/torch-generator.ts";
-import { memoryUse, resetPeak, totalMemoryBytes } from "../runtime/memory-node.ts";
+import { freeMemoryBytes } from "../runtime/memory-budget-node.ts";
+import { collectGarbage, memoryUse, resetPeak, totalMemoryBytes } from "../runtime/memory-node.ts";
+import { takeMemoryPeak, watchMemory } from "../runtime/memory-watch-node.ts";
+import { withMemory } from "../runtime/runtime.ts";
 import type { Sampling, StartOptions } from "../schedulers/scheduler.ts";
 import { elementCount, type FloatTensor, floatTensor } from "../tensor/tensor.ts";
 import { decodeLatents, minimumDecodeBytes } from "./decode.ts";
 import type { Phase, PhaseReport, PipelineEvent } from "./events.ts";
+import { type MemoryPlan, type PlanLimits, phaseBudget, planMemory, refuseUnfit } from "./memory-plan.ts";
 import type { PipelineParts } from "./parts.ts";
 import type { Denoiser, PipelineClass, WorkSize } from "./pipeline-class.ts";
 import type { Request } from "./request.ts";
@@ -36,31 +40,59 @@ export async function* run(
   checkLatents(request.latents, latentShape(pipeline, parts, request, size));
   const startOptions = { ...pipeline.startOptions?.(parts, request, size), images: request.numImagesPerPrompt };
   rehearse(parts, request, startOptions);
+  const limits = memoryLimits(parts);
+  const plan = planMemory(pipeline, parts, request, size, limits);
+  if (!plan.fits && parts.memory?.maxBytes !== undefined) refuseUnfit(plan, pipeline, parts, request, limits);
+  // Planning builds every graph once.
+  collectGarbage();
+  const planned = (phase: Phase): PipelineParts => ({
+    ...parts,
+    runtime: withMemory(parts.runtime, { budgetBytes: phaseBudget(plan, phase), prefer: parts.memory?.prefer }),
+    guidance: plan.guidance,
+    decodeWay: plan.phases.find(({ decodeWay }) => decodeWay !== undefined)?.decodeWay,
+  });
   const generator = new TorchGenerator(request.seed);
 
-  const conditioning = yield* measured("encode", phases, collectWarnings(pipeline.encode(parts, request), warnings));
+  const conditioning = yield* measured("encode", plan, phases, collectWarnings(pipeline.encode(planned("encode"), request), warnings));
   const noise = request.latents ?? generator.randn(latentShape(pipeline, parts, request, size), parts.dtype);
   const sampling = parts.scheduler.start(request.numInferenceSteps, startOptions);
-  const openDenoiser = () => pipeline.denoiser(parts, request, size, conditioning);
-  const latents = yield* measured("denoise", phases, denoise(openDenoiser, sampling, noise, generator));
-  const pictures = decodeLatents(parts, latents, pipeline.latentShift(parts), request.signal, async function* (sample, index) {
+  const openDenoiser = () => pipeline.denoiser(planned("denoise"), request, size, conditioning);
+  const latents = yield* measured("denoise", plan, phases, denoise(openDenoiser, sampling, noise, generator));
+  const pictures = decodeLatents(planned("decode"), latents, pipeline.latentShift(parts), request.signal, async function* (sample, index) {
     const [pixels] = imagesFromTensor(resizeAndCrop(sample, request.height, request.width));
     if (pixels !== undefined) yield { type: "image", index, image: new RgbImage(pixels, { ...recipe, imageIndex: index }) };
   });
-  yield* measured("decode", phases, pictures);
+  yield* measured("decode", plan, phases, pictures);
 
-  const peaks = phases.flatMap(({ peakResidentBytes }) => peakResidentBytes ?? []);
+  const highest = (key: "peakResidentBytes" | "peakAnonymousBytes" | "predictedPeakBytes") => {
+    const known = phases.flatMap((phase) => phase[key] ?? []);
+    return known.length === 0 ? undefined : Math.max(...known);
+  };
   yield {
     type: "summary",
     report: {
       seed: request.seed,
       seconds: (performance.now() - started) / 1000,
       phases,
-      peakResidentBytes: peaks.length === 0 ? undefined : Math.max(...peaks),
+      peakResidentBytes: highest("peakResidentBytes"),
+      peakAnonymousBytes: highest("peakAnonymousBytes"),
+      predictedPeakBytes: highest("predictedPeakBytes"),
       latents,
       warnings,
     },
   };
+}
+
+/** Left to others of what is free: 10 %. */
+const RESERVE = 0.1;
+
+/** What the caller allows, or what is free less a reserve; the process as it is now. */
+export function memoryLimits({ memory }: PipelineParts): PlanLimits {
+  collectGarbage();
+  const { anonymousBytes, residentBytes } = memoryUse();
+  const processBytes = anonymousBytes ?? residentBytes ?? 0;
+  const maxBytes = memory?.maxBytes ?? processBytes + (1 - RESERVE) * freeMemoryBytes();
+  return { maxBytes, processBytes, prefer: memory?.prefer };
 }
 
 /** Refuses what cannot fit whatever is done; what fits is the planner's business. */
@@ -129,19 +161,31 @@ async function* denoise(
   }
 }
 
-/** Passes a phase's events on and ends it with a report of its time and memory. */
+/** Passes a phase's events on and ends it with a report of its time and memory; then gives back what it leaves. */
 async function* measured<T>(
   phase: Phase,
+  plan: MemoryPlan,
   reports: PhaseReport[],
   work: AsyncGenerator<PipelineEvent, T>,
 ): AsyncGenerator<PipelineEvent, T> {
   resetPeak();
-  const started = performance.now();
-  const result = yield* work;
-  const report = { phase, seconds: (performance.now() - started) / 1000, peakResidentBytes: memoryUse().peakResidentBytes };
-  reports.push(report);
-  yield { type: "phase", report };
-  return result;
+  const stop = watchMemory();
+  takeMemoryPeak();
+  try {
+    const started = performance.now();
+    const result = yield* work;
+    const seconds = (performance.now() - started) / 1000;
+    const { anonymousBytes, peakResidentBytes } = memoryUse();
+    const peakAnonymousBytes = anonymousBytes && Math.max(anonymousBytes, takeMemoryPeak().anonymousBytes ?? 0);
+    const predictedPeakBytes = plan.phases.find((planned) => planned.phase === phase)?.peakBytes;
+    const report = { phase, seconds, peakResidentBytes, peakAnonymousBytes, predictedPeakBytes };
+    reports.push(report);
+    yield { type: "phase", report };
+    return result;
+  } finally {
+    stop();
+    collectGarbage();
+  }
 }
 
 async function* collectWarnings<T>(work: AsyncGenerator<PipelineEvent, T>, warnings: string[]): AsyncGenerator<PipelineEvent, T> {

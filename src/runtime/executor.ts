@@ -6,16 +6,12 @@
  * progress, so that the caller sees every segment, and stops between two of them by returning.
  */
 import { CancelledError } from "../errors.ts";
-import { type BuiltSegments, buildGraphs, type ModelGraph } from "../graph/segment.ts";
-import { elementCount, type Tensor } from "../tensor/tensor.ts";
+import { type ModelGraph, type ModelPiece, modelPieces } from "../graph/segment.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { type HoldPlan, neededAfter, type PlannedHold, planHold, predictPeak } from "./hold-plan.ts";
 import type { Program, Runtime } from "./runtime.ts";
 
-/** How a model is held in memory. */
-export interface HoldPlan {
-  readonly hold: "resident" | "streamed";
-  /** Segments that share a program. */
-  readonly segmentsPerProgram: number;
-}
+export type { HoldPlan } from "./hold-plan.ts";
 
 /** Segments that are finished, of all. */
 export interface SegmentProgress {
@@ -23,33 +19,20 @@ export interface SegmentProgress {
   readonly total: number;
 }
 
-/** Up to this many bytes of widened weights a model is compiled whole; beyond, it is streamed segment by segment. */
-const WHOLE_UP_TO_BYTES = 256 * 1024 * 1024;
-
-/**
- * How a model is held until a planner decides by budget: small ones whole, large ones segment by segment.
- *
- * Streaming a large part costs a fifth of its time and saves more than half of its memory: bench/segments.
- */
-function defaultHoldPlan(model: ModelGraph): HoldPlan {
-  const small = widenedWeightBytes(model) <= WHOLE_UP_TO_BYTES;
-  return small ? { hold: "resident", segmentsPerProgram: model.segments.length } : { hold: "streamed", segmentsPerProgram: 1 };
-}
-
 /** A model compiled for one size. */
 export class Executor {
+  /** How the model is held, and what a call will take. */
+  readonly plan: PlannedHold;
   private readonly runtime: Runtime;
-  private readonly plan: HoldPlan;
-  private readonly pieces: { readonly built: BuiltSegments; program: Program | undefined }[];
-  private readonly total: number;
-  private readonly outputs: readonly string[];
+  private readonly model: ModelGraph;
+  private readonly pieces: { readonly piece: ModelPiece; program: Program | undefined }[];
 
-  constructor(runtime: Runtime, model: ModelGraph, plan: HoldPlan = defaultHoldPlan(model)) {
+  /** Without a plan, the fastest that fits what the runtime may take. */
+  constructor(runtime: Runtime, model: ModelGraph, plan?: HoldPlan) {
     this.runtime = runtime;
-    this.plan = plan;
-    this.pieces = buildGraphs(model, plan.segmentsPerProgram).map((built) => ({ built, program: undefined }));
-    this.total = model.segments.length;
-    this.outputs = model.outputs;
+    this.model = model;
+    this.plan = plan === undefined ? planHold(model, runtime.memory) : { ...plan, peakBytes: predictPeak(model, plan) };
+    this.pieces = modelPieces(model, this.plan.segmentsPerProgram).map((piece) => ({ piece, program: undefined }));
   }
 
   /**
@@ -59,16 +42,17 @@ export class Executor {
    */
   async *run(inputs: Readonly<Record<string, Tensor>>, signal?: AbortSignal): AsyncGenerator<SegmentProgress, Record<string, Tensor>> {
     const state: Record<string, Tensor> = { ...inputs };
+    const total = this.model.segments.length;
     let done = 0;
-    for (const [i, piece] of this.pieces.entries()) {
-      yield { done, total: this.total };
+    for (const [i, held] of this.pieces.entries()) {
+      yield { done, total };
       await letOthersRun(signal);
-      Object.assign(state, await this.runPiece(piece, state));
+      Object.assign(state, await this.runPiece(held, state));
       this.dropUnused(state, i);
-      done += piece.built.names.length;
+      done += held.piece.names.length;
     }
-    yield { done, total: this.total };
-    return Object.fromEntries(this.outputs.map((name) => [name, state[name] as Tensor]));
+    yield { done, total };
+    return Object.fromEntries(this.model.outputs.map((name) => [name, state[name] as Tensor]));
   }
 
   /** Releases every program; the executor may be used again, at the cost of compiling. */
@@ -79,24 +63,43 @@ export class Executor {
     }
   }
 
-  private async runPiece(piece: Executor["pieces"][number], state: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
+  private async runPiece(held: Executor["pieces"][number], state: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
     const keep = this.plan.hold === "resident";
-    const program =
-      piece.program ?? (await this.runtime.compile(piece.built.graph, { keepScratchMemory: !keep || this.pieces.length === 1 }));
-    if (keep) piece.program = program;
+    const program = held.program ?? (await this.compile(held.piece, !keep || this.pieces.length === 1));
+    if (keep) held.program = program;
     try {
-      return await program.run(Object.fromEntries(piece.built.graph.inputs.map(({ name }) => [name, state[name] as Tensor])));
+      return await program.run(Object.fromEntries(held.piece.inputs.map((name) => [name, state[name] as Tensor])));
     } finally {
       if (!keep) await program.dispose();
     }
   }
 
+  /** A graph of thousands of nodes leaves tens of megabytes of garbage behind, which are not to lie beside the engine's. */
+  private async compile(piece: ModelPiece, keepScratchMemory: boolean): Promise<Program> {
+    const program = await this.runtime.compile(piece.build(), { keepScratchMemory });
+    this.runtime.collectGarbage?.();
+    return program;
+  }
+
+  /** What is dropped is given back before the next program asks for memory, not when the collector comes by. */
   private dropUnused(state: Record<string, Tensor>, after: number): void {
-    const later = this.pieces.slice(after + 1).flatMap(({ built }) => built.graph.inputs.map(({ name }) => name));
-    const needed = new Set([...this.outputs, ...later]);
-    for (const name of Object.keys(state)) if (!needed.has(name)) delete state[name];
+    const needed = neededAfter(
+      this.model,
+      this.pieces.map(({ piece }) => piece),
+      after,
+    );
+    let droppedBytes = 0;
+    for (const [name, tensor] of Object.entries(state)) {
+      if (needed.has(name)) continue;
+      delete state[name];
+      droppedBytes += tensor.data.byteLength;
+    }
+    if (droppedBytes >= COLLECTED_FROM_BYTES) this.runtime.collectGarbage?.();
   }
 }
+
+/** A collection takes some milliseconds; what is smaller may wait for the next. */
+const COLLECTED_FROM_BYTES = 4e6;
 
 /** Runs a generator to its end and returns its result, for callers who do not want progress. */
 export async function finish<T>(generator: AsyncGenerator<unknown, T>): Promise<T> {
@@ -104,14 +107,6 @@ export async function finish<T>(generator: AsyncGenerator<unknown, T>): Promise<
     const { done, value } = await generator.next();
     if (done) return value as T;
   }
-}
-
-/** Bytes that a model's weights take when widened to float32: what decides whether it is worth splitting. */
-function widenedWeightBytes(model: ModelGraph): number {
-  const [whole] = buildGraphs(model, model.segments.length);
-  const weights = Array.from(whole?.graph.weights.values() ?? []);
-  // Codes of 4 and 2 bits lie two and more to a byte; a rough count will do here.
-  return weights.reduce((sum, { dtype, shape }) => sum + (dtype === "uint8" ? 8 : 4) * elementCount(shape), 0);
 }
 
 /**

@@ -4,6 +4,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import { constrainedMemory, resourceUsage } from "node:process";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 
 /** Memory of the process in bytes; undefined where the system does not tell. */
 export interface MemoryUse {
@@ -37,6 +39,19 @@ export function resetPeak(): void {
     // Elsewhere the peak is that of the whole process: an upper bound, still true.
   }
 }
+
+/**
+ * Frees what nobody refers to, now, and gives the heap's empty pages back: left alone, arrays wait until JavaScript itself needs memory, and a
+ * heap that has once grown keeps its size (142 MB for 4 MB of objects after an ordinary collection). Takes 5 to 20 ms.
+ */
+export function collectGarbage(): void {
+  setFlagsFromString("--expose-gc");
+  collect ??= runInNewContext("gc") as Collect;
+  collect({ type: "major", execution: "sync", flavor: "last-resort" });
+}
+
+type Collect = (options: { type: "major"; execution: "sync"; flavor: "last-resort" }) => void;
+let collect: Collect | undefined;
 
 function readStatus(): string | undefined {
   try {

@@ -13,6 +13,7 @@ import { EngineError } from "../errors.ts";
 import type { Graph } from "../graph/graph.ts";
 import { encodeOnnx, type WeightPlace } from "../graph/onnx.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { collectGarbage } from "./memory-node.ts";
 import type { CompileOptions, Program, Runtime } from "./runtime.ts";
 
 /** Options of the runtime. */
@@ -25,6 +26,7 @@ export interface OnnxRuntimeOptions {
 export function onnxRuntimeNode(options: OnnxRuntimeOptions = {}): Runtime {
   return {
     name: "onnxruntime-node/cpu",
+    collectGarbage,
     async compile(graph, compileOptions) {
       const weights = [...graph.weights.values()];
       const folder = commonFolder(weights);
@@ -78,7 +80,8 @@ function sessionOptions(folder: string, options: OnnxRuntimeOptions, compile: Co
     executionProviders: ["cpu"],
     graphOptimizationLevel: "disabled",
     enableCpuMemArena: compile.keepScratchMemory,
-    enableMemPattern: compile.keepScratchMemory,
+    // A pattern makes the second run take its memory once more, beside what the arena holds from the first.
+    enableMemPattern: false,
     logSeverityLevel: 3,
     ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
     extra: { session: { disable_prepacking: "1", model_external_initializers_file_folder_path: folder } },

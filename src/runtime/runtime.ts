@@ -3,6 +3,7 @@
  */
 import type { Graph } from "../graph/graph.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { HoldOptions } from "./hold-plan.ts";
 
 /** A compiled graph. Calls must not overlap. */
 export interface Program {
@@ -29,6 +30,20 @@ export interface CompileOptions {
 export interface Runtime {
   /** "onnxruntime-node/cpu", for reports. */
   readonly name: string;
+  /** What a call of a model may take, and how models are to be held; without it, memory is plentiful. */
+  readonly memory?: HoldOptions | undefined;
+  /** Gives the memory of arrays that nobody refers to back at once, where that can be asked for. */
+  collectGarbage?(): void;
   /** Compiles a graph; weights are mapped from their files where they have one. */
   compile(graph: Graph, options: CompileOptions): Promise<Program>;
+}
+
+/** The same engine, told what a call may take. */
+export function withMemory(runtime: Runtime, memory: HoldOptions): Runtime {
+  return {
+    name: runtime.name,
+    memory,
+    collectGarbage: () => runtime.collectGarbage?.(),
+    compile: (graph, options) => runtime.compile(graph, options),
+  };
 }

@@ -1,0 +1,125 @@
+import { beforeAll, describe, expect, it } from "vitest";
+import { fixturePath } from "../../test/support/fixture.ts";
+import { UsageError } from "../errors.ts";
+import { floatTensor } from "../tensor/tensor.ts";
+import type { PipelineEvent } from "./events.ts";
+import { type PlanLimits, phaseBudget, planMemory, refuseUnfit } from "./memory-plan.ts";
+import { type OpenedPipeline, openPipeline } from "./open-pipeline.ts";
+import type { GenerateOptions } from "./options.ts";
+import type { GuidanceWay } from "./pipeline-class.ts";
+import { checkRequest } from "./request.ts";
+
+let opened: OpenedPipeline;
+beforeAll(async () => {
+  opened = await openPipeline(fixturePath("pipelines/tiny"), { threads: 1 });
+  return async () => {
+    for (const model of opened.own) await model.dispose();
+  };
+});
+
+const LARGE = { height: 1536, width: 1536 };
+const limits = (maxBytes: number): PlanLimits => ({ maxBytes, processBytes: 50e6 });
+
+function plan(maxBytes: number, options: GenerateOptions = LARGE, change: Partial<PlanLimits> = {}) {
+  const { pipelineClass, parts } = opened;
+  const request = checkRequest("a fox", options, pipelineClass, parts);
+  return planMemory(pipelineClass, parts, request, pipelineClass.workSize(parts, request), { ...limits(maxBytes), ...change });
+}
+
+function phaseOf(found: ReturnType<typeof plan>, phase: string) {
+  const planned = found.phases.find((candidate) => candidate.phase === phase);
+  if (planned === undefined) throw new Error(`the plan has no ${phase}`);
+  return planned;
+}
+
+describe("a plan", () => {
+  it("takes the fastest way where memory is plentiful", () => {
+    const found = plan(Number.POSITIVE_INFINITY);
+    expect(found).toMatchObject({ fits: true, guidance: "batched" });
+    expect(found.phases.map(({ phase }) => phase)).toEqual(["encode", "denoise", "decode"]);
+    expect(phaseOf(found, "denoise").parts).toMatchObject([{ part: "transformer", hold: "resident" }]);
+    expect(phaseOf(found, "decode").decodeWay).toEqual({ kind: "whole" });
+    expect(found.peakBytes).toBe(Math.max(...found.phases.map(({ peakBytes }) => peakBytes)));
+  });
+
+  it("decodes in strips, then guides sequentially, as memory gets shorter", () => {
+    const shorter = plan(4e8);
+    expect(shorter).toMatchObject({ fits: true, guidance: "batched" });
+    expect(phaseOf(shorter, "decode").decodeWay).toMatchObject({ kind: "strips" });
+    const short = plan(3.46e8);
+    expect(short).toMatchObject({ fits: true, guidance: "sequential" });
+    expect(phaseOf(short, "denoise").peakBytes).toBeLessThan(0.8 * phaseOf(shorter, "denoise").peakBytes);
+  });
+
+  it("keeps guidance in one call where there is none", () => {
+    expect(plan(1e8, { ...LARGE, guidanceScale: 1 }).guidance).toBe("batched");
+  });
+
+  it("holds parts as they were asked to be", () => {
+    expect(phaseOf(plan(1e10, LARGE, { prefer: "streamed" }), "denoise").parts).toMatchObject([
+      { hold: "streamed", segmentsPerProgram: 1 },
+    ]);
+    expect(phaseOf(plan(2e8, LARGE, { prefer: "resident" }), "denoise").parts).toMatchObject([{ hold: "resident" }]);
+  });
+
+  it("leaves a phase what the process has not taken already", () => {
+    const found = plan(1e9);
+    expect(phaseBudget(found, "encode")).toBe(found.budgetBytes - 50e6);
+    expect(found.budgetBytes).toBeLessThan(1e9);
+  });
+
+  it("knows weights by the qtypes and dtypes in which they are stored", () => {
+    const [transformer] = phaseOf(plan(1e10), "denoise").parts;
+    const total = Object.values(transformer?.weightBytes ?? {}).reduce((sum, bytes) => sum + bytes, 0);
+    expect(total).toBe(opened.parts.models.get("transformer")?.weightBytes);
+  });
+
+  it("is refused where nothing fits, with what would", () => {
+    const { pipelineClass, parts } = opened;
+    expect(plan(3.2e8).fits).toBe(false);
+    const request = checkRequest("a fox", { ...LARGE, numImagesPerPrompt: 2 }, pipelineClass, parts);
+    const refused = () => refuseUnfit(plan(3.2e8, { ...LARGE, numImagesPerPrompt: 2 }), pipelineClass, parts, request, limits(3.2e8));
+    expect(refused).toThrow(UsageError);
+    expect(refused).toThrow(/^2 x 1536 x 1536 pixels take \d\.\d\d GB of memory \((denoise|decode)\), and of the 0\.32 GB/);
+    try {
+      refused();
+    } catch (error) {
+      expect((error as UsageError).hint).toMatch(/^allow \d\.\d\d GB, or ask for 768 x 768 pixels, which fits$/);
+    }
+  });
+});
+
+describe("sequential guidance", () => {
+  it("predicts what batched guidance does", async () => {
+    const [batched, sequential] = [await predict("batched"), await predict("sequential")];
+    const worst = Math.max(...batched.map((value, i) => Math.abs(value - (sequential[i] as number))));
+    const size = Math.sqrt(batched.reduce((sum, value) => sum + value * value, 0) / batched.length);
+    expect(worst / size).toBeLessThan(1e-5);
+  });
+});
+
+/** One prediction for two pictures. */
+async function predict(guidance: GuidanceWay): Promise<Float32Array> {
+  const { pipelineClass, parts } = opened;
+  const request = checkRequest("a fox", { height: 32, width: 32, numImagesPerPrompt: 2, negativePrompt: "rain" }, pipelineClass, parts);
+  const size = pipelineClass.workSize(parts, request);
+  const conditioning = await last(pipelineClass.encode(parts, request));
+  const denoiser = pipelineClass.denoiser({ ...parts, guidance }, request, size, conditioning);
+  const shape = [2, pipelineClass.latentChannels(parts), size.latentHeight, size.latentWidth];
+  const latents = floatTensor(
+    shape,
+    Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(i)),
+  );
+  try {
+    return await last(denoiser.predict(latents, 500, 0));
+  } finally {
+    await denoiser.dispose();
+  }
+}
+
+async function last<T>(work: AsyncGenerator<PipelineEvent, T>): Promise<T> {
+  for (;;) {
+    const { done, value } = await work.next();
+    if (done) return value;
+  }
+}

@@ -1,0 +1,209 @@
+/**
+ * The plan of a request's memory: how each part is held, whether guidance takes one call or two, how the picture is decoded; made from
+ * headers alone, before anything is loaded.
+ *
+ * What counts is anonymous memory. Weights are mapped from their files, whose pages the system drops when it needs them, so they take none;
+ * a share of the budget is left to those pages.
+ */
+import { UsageError } from "../errors.ts";
+import type { ModelGraph } from "../graph/segment.ts";
+import { valueBytes } from "../runtime/graph-memory.ts";
+import { type HoldOptions, type PlannedHold, planHold } from "../runtime/hold-plan.ts";
+import { decoderGraph } from "./decode.ts";
+import { type DecodeWay, decodeCost, decodeWays } from "./decode-ways.ts";
+import type { Phase } from "./events.ts";
+import { vaeConfig } from "./part-configs.ts";
+import { modelOf, type PipelineParts } from "./parts.ts";
+import type { GuidanceWay, PipelineClass, WorkSize } from "./pipeline-class.ts";
+import type { Request } from "./request.ts";
+
+/** A part's work in a phase. */
+export interface PartPlan extends PlannedHold {
+  readonly part: string;
+  /** Bytes of its weights as they are read, which lie in files, by qtype or dtype. */
+  readonly weightBytes: Readonly<Record<string, number>>;
+}
+
+/** A phase of the plan. */
+export interface PhasePlan {
+  readonly phase: Phase;
+  readonly parts: readonly PartPlan[];
+  /** The highest anonymous memory of the process. */
+  readonly peakBytes: number;
+  /** How pictures are decoded, in the last phase. */
+  readonly decodeWay?: DecodeWay;
+  /** Of it, the process before the run, and what earlier phases leave. */
+  readonly processBytes: number;
+}
+
+/** How a request is to be run. */
+export interface MemoryPlan {
+  /** Anonymous memory that the process may reach. */
+  readonly budgetBytes: number;
+  readonly guidance: GuidanceWay;
+  readonly phases: readonly PhasePlan[];
+  readonly peakBytes: number;
+  readonly fits: boolean;
+}
+
+/** What a plan starts from. */
+export interface PlanLimits {
+  /** What the process may take in all, mapped files included; Infinity for any amount. */
+  readonly maxBytes: number;
+  /** Anonymous memory that it has already. */
+  readonly processBytes: number;
+  readonly prefer?: HoldOptions["prefer"];
+}
+
+/**
+ * Share of the budget that is left to pages of files: weights on their way into a product, and programs. With 100 MB of 1 GB left, the pages of
+ * Node and the engine themselves are dropped and read again, and a run comes to a halt.
+ */
+const FILE_SHARE = 0.15;
+const LEAST_FILE_BYTES = 200e6;
+/** What a phase leaves behind: pages that the system's allocator keeps, JavaScript's heap as it has grown. */
+const RESIDUE_BYTES = 25e6;
+
+/** The fastest way that fits; where none does, the one that takes least, which says so. */
+export function planMemory(
+  pipeline: PipelineClass,
+  parts: PipelineParts,
+  request: Request,
+  size: WorkSize,
+  limits: PlanLimits,
+): MemoryPlan {
+  const { maxBytes } = limits;
+  const budgetBytes = maxBytes === Number.POSITIVE_INFINITY ? maxBytes : maxBytes - Math.max(LEAST_FILE_BYTES, FILE_SHARE * maxBytes);
+  const ways: GuidanceWay[] = request.guided && pipeline.canSplitGuidance === true ? ["batched", "sequential"] : ["batched"];
+  let plan: MemoryPlan | undefined;
+  for (const guidance of ways) {
+    const phases = planPhases(pipeline, parts, request, size, { ...limits, budgetBytes, guidance });
+    const peakBytes = Math.max(...phases.map((phase) => phase.peakBytes));
+    plan = { budgetBytes, guidance, phases, peakBytes, fits: peakBytes <= budgetBytes };
+    // Guidance changes nothing but the denoising.
+    if (phases.every((phase) => phase.phase !== "denoise" || phase.peakBytes <= budgetBytes)) break;
+  }
+  return plan as MemoryPlan;
+}
+
+/** What a program of a phase may take. */
+export function phaseBudget(plan: MemoryPlan, phase: Phase): number {
+  const found = plan.phases.find((candidate) => candidate.phase === phase);
+  return plan.budgetBytes - (found?.processBytes ?? 0);
+}
+
+function planPhases(
+  pipeline: PipelineClass,
+  parts: PipelineParts,
+  request: Request,
+  size: WorkSize,
+  { processBytes, budgetBytes, guidance, prefer }: PlanLimits & { budgetBytes: number; guidance: GuidanceWay },
+): PhasePlan[] {
+  const work = pipeline.workload?.(parts, request, size, guidance) ?? { encode: [], denoise: [] };
+  const hold = (part: string, model: ModelGraph, held: number): PartPlan => ({
+    part,
+    weightBytes: weightBytesOf(parts, part),
+    ...planHold(model, { budgetBytes: budgetBytes - held, prefer }),
+  });
+  const phase = (name: Phase, held: number, models: readonly (readonly [string, ModelGraph])[]): PhasePlan => {
+    const plans = models.map(([part, model]) => hold(part, model, held));
+    return { phase: name, parts: plans, processBytes: held, peakBytes: held + Math.max(0, ...plans.map(({ peakBytes }) => peakBytes)) };
+  };
+  const conditioning = Math.max(0, ...work.denoise.map(([, model]) => inputBytes(model)));
+  return [
+    phase("encode", processBytes, work.encode),
+    phase("denoise", processBytes + RESIDUE_BYTES, work.denoise),
+    planDecoding(parts, size, { held: processBytes + RESIDUE_BYTES + conditioning, budgetBytes, prefer }),
+  ];
+}
+
+/** Whole where that fits or was asked for, else in strips; the way that takes least where none fits. */
+function planDecoding(
+  parts: PipelineParts,
+  size: WorkSize,
+  { held, budgetBytes, prefer }: { held: number; budgetBytes: number; prefer: HoldOptions["prefer"] },
+): PhasePlan {
+  const config = vaeConfig(parts);
+  const ways = decodeWays(config, size.height, size.width).filter(({ way }) => parts.decodeWay === undefined || way.kind === "whole");
+  const costs = parts.decodeWay?.kind === "strips" ? [decodeCost(config, parts.decodeWay, size.height, size.width)] : ways;
+  const weightBytes = weightBytesOf(parts, "vae");
+  let best: PhasePlan | undefined;
+  for (const { way, anonymousBytes } of costs) {
+    const hold: PlannedHold =
+      way.kind === "whole"
+        ? planHold(decoderGraph(parts, size), { budgetBytes: budgetBytes - held, prefer })
+        : { hold: "streamed", segmentsPerProgram: 1, peakBytes: anonymousBytes };
+    const peakBytes = held + hold.peakBytes;
+    const plan: PhasePlan = {
+      phase: "decode",
+      parts: [{ part: "vae", weightBytes, ...hold }],
+      decodeWay: way,
+      processBytes: held,
+      peakBytes,
+    };
+    if (best === undefined || peakBytes < best.peakBytes) best = plan;
+    if (peakBytes <= budgetBytes) return plan;
+  }
+  return best as PhasePlan;
+}
+
+function inputBytes(model: ModelGraph): number {
+  return Object.values(model.inputs).reduce((sum, input) => sum + valueBytes(input), 0);
+}
+
+/** Bytes of a part's tensors, those of a quantized layer under its qtype. */
+function weightBytesOf(parts: PipelineParts, part: string): Record<string, number> {
+  const model = modelOf(parts, part);
+  const found: Record<string, number> = {};
+  for (const { name, dtype, sizeBytes } of model.tensors) {
+    const module = /^(.*)\.weight\.(?:_data|_scale|_shift)/.exec(name)?.[1] ?? "";
+    const key = model.qtypes.get(module) ?? dtype;
+    found[key] = (found[key] ?? 0) + sizeBytes;
+  }
+  return found;
+}
+
+/** Sides that are offered where a size does not fit, as shares of it. */
+const SMALLER = [0.75, 0.5, 0.25];
+
+/**
+ * Refuses a request that no plan fits, and says what would fit.
+ *
+ * Errors: UsageError.
+ */
+export function refuseUnfit(plan: MemoryPlan, pipeline: PipelineClass, parts: PipelineParts, request: Request, limits: PlanLimits): never {
+  const { height, width, numImagesPerPrompt: images } = request;
+  const worst = highestPhase(plan);
+  throw new UsageError(
+    `${images} x ${width} x ${height} pixels take ${gigabytes(worst.peakBytes)} of memory (${worst.phase}), ` +
+      `and of the ${gigabytes(limits.maxBytes)} that may be used ${gigabytes(plan.budgetBytes)} are for that`,
+    { hint: whatFits(plan, pipeline, parts, request, limits) },
+  );
+}
+
+/** What would fit where a plan does not, in words. */
+export function whatFits(plan: MemoryPlan, pipeline: PipelineClass, parts: PipelineParts, request: Request, limits: PlanLimits): string {
+  const { height, width, numImagesPerPrompt: images } = request;
+  const worst = highestPhase(plan);
+  const needed = Math.ceil((worst.peakBytes / (1 - FILE_SHARE) + LEAST_FILE_BYTES) / 1e8) * 1e8;
+  const fits = (changed: Partial<Request>) => {
+    const smaller = { ...request, ...changed };
+    return planMemory(pipeline, parts, smaller, pipeline.workSize(parts, smaller), limits).fits;
+  };
+  const multiple = pipeline.defaults(parts).sizeMultiple;
+  const scaled = (side: number, share: number) => Math.max(multiple, Math.floor((side * share) / multiple) * multiple);
+  const share = SMALLER.find((candidate) => fits({ height: scaled(height, candidate), width: scaled(width, candidate) }));
+  const offers = [
+    ...(images > 1 && fits({ numImagesPerPrompt: 1 }) ? ["one picture at a time"] : []),
+    ...(share === undefined ? [] : [`${scaled(width, share)} x ${scaled(height, share)} pixels`]),
+  ];
+  return [`allow ${gigabytes(needed)}`, ...offers.map((offer) => `ask for ${offer}, which fits`)].join(", or ");
+}
+
+function highestPhase({ phases }: MemoryPlan): PhasePlan {
+  return phases.reduce((most, phase) => (phase.peakBytes > most.peakBytes ? phase : most));
+}
+
+function gigabytes(bytes: number): string {
+  return `${(bytes / 1e9).toFixed(2)} GB`;
+}

@@ -1,0 +1,107 @@
+/**
+ * How a model is held in memory, and what that will take: decided from its graphs alone, before anything is compiled.
+ *
+ * With four segments a program, compiled anew at every call, PixArt-Σ takes as much processor time as with all segments in one program that
+ * is kept (7.6 and 7.5 s a step of 12 blocks at 512 x 512), and a caller hears of its progress and can stop it in between. With one segment a
+ * program it is 12 % slower, because each begins on fresh pages. So a model is one program where that is small, else programs of four segments,
+ * and of fewer where memory is short.
+ */
+import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
+import type { Graph, Value } from "../graph/graph.ts";
+import { type ModelGraph, type ModelPiece, modelPieces } from "../graph/segment.ts";
+import { elementCount } from "../tensor/tensor.ts";
+import { predictGraphMemory, valueBytes } from "./graph-memory.ts";
+
+/** How a model is held in memory. */
+export interface HoldPlan {
+  readonly hold: "resident" | "streamed";
+  /** Segments that share a program. */
+  readonly segmentsPerProgram: number;
+}
+
+/** A plan and what it will take. */
+export interface PlannedHold extends HoldPlan {
+  /** The highest anonymous memory of a call beside what the process has already, in bytes. */
+  readonly peakBytes: number;
+}
+
+/** What decides the plan. */
+export interface HoldOptions {
+  /** Anonymous memory that a call may take. Default: any amount. */
+  readonly budgetBytes?: number | undefined;
+  /** What is wanted whatever the budget: the whole model as one program, or segment by segment. Default: what suits the model and fits. */
+  readonly prefer?: HoldPlan["hold"] | undefined;
+}
+
+/** Up to this many bytes of widened weights a model is compiled whole. */
+const WHOLE_UP_TO_BYTES = 256 * 1024 * 1024;
+/** Segments of a program, the fastest first. */
+const STREAMED = [4, 2, 1];
+/** The engine's own: buffers of its threads and operators, and what a node of a compiled graph takes. Measured on PixArt, T5 and VAE. */
+const ENGINE_BYTES = 14e6;
+const NODE_BYTES = 6e3;
+
+/** The fastest plan that fits the budget, or the smallest where none does. */
+export function planHold(model: ModelGraph, { budgetBytes = Number.POSITIVE_INFINITY, prefer }: HoldOptions = {}): PlannedHold {
+  let best: PlannedHold | undefined;
+  for (const plan of candidates(model, prefer)) {
+    const peakBytes = predictPeak(model, plan);
+    if (best === undefined || peakBytes < best.peakBytes) best = { ...plan, peakBytes };
+    if (peakBytes <= budgetBytes) break;
+  }
+  return best as PlannedHold;
+}
+
+/** The highest anonymous memory of a call: the engine's scratch memory and results, and values that wait for a later program. */
+export function predictPeak(model: ModelGraph, plan: HoldPlan): number {
+  const pieces = modelPieces(model, plan.segmentsPerProgram);
+  const given = Object.values(model.inputs).reduce((sum, { shape, dtype }) => sum + valueBytes({ shape, dtype }), 0);
+  let waiting = new Map<string, number>();
+  let peak = 0;
+  const predict = rememberingPrediction();
+  for (const [index, piece] of pieces.entries()) {
+    const between = Array.from(waiting.values()).reduce((sum, bytes) => sum + bytes, 0);
+    peak = Math.max(peak, predict(piece.build()) + between);
+    for (const [name, value] of piece.outputs) waiting.set(name, valueBytes(value));
+    const needed = neededAfter(model, pieces, index);
+    waiting = new Map(Array.from(waiting).filter(([name]) => needed.has(name)));
+  }
+  return peak + given;
+}
+
+/** A program's memory; most programs of a model differ in the names of their weights alone. */
+function rememberingPrediction(): (graph: Graph) => number {
+  const known = new Map<string, number>();
+  return (graph) => {
+    const about = ({ dtype, shape }: Pick<Value, "dtype" | "shape">) => `${dtype}[${shape}]`;
+    const inputName = (name: string) => (graph.weights.has(name) ? about(graph.weights.get(name) as StoredTensor) : name);
+    const nodes = graph.nodes.map(({ operator, inputs, outputs }) => [operator, inputs.map(inputName).join(), outputs.map(about).join()]);
+    const key = [...graph.inputs.map((input) => input.name + about(input)), ...nodes].join("\n");
+    const found = known.get(key);
+    if (found !== undefined) return found;
+    const { arenaBytes, outputBytes } = predictGraphMemory(graph);
+    const bytes = ENGINE_BYTES + NODE_BYTES * graph.nodes.length + arenaBytes + outputBytes;
+    known.set(key, bytes);
+    return bytes;
+  };
+}
+
+/** Names of the values that the pieces after one, or the caller, still read. */
+export function neededAfter(model: ModelGraph, pieces: readonly ModelPiece[], index: number): Set<string> {
+  return new Set([...model.outputs, ...pieces.slice(index + 1).flatMap(({ inputs }) => inputs)]);
+}
+
+function candidates(model: ModelGraph, prefer: HoldPlan["hold"] | undefined): HoldPlan[] {
+  const whole: HoldPlan = { hold: "resident", segmentsPerProgram: model.segments.length };
+  const streamed = STREAMED.map((segmentsPerProgram): HoldPlan => ({ hold: "streamed", segmentsPerProgram }));
+  if (prefer === "resident") return [whole];
+  if (prefer === "streamed") return streamed.slice(-1);
+  return widenedWeightBytes(model) <= WHOLE_UP_TO_BYTES ? [whole, ...streamed] : streamed;
+}
+
+/** Bytes that a model's weights take when widened to float32: what decides whether it is worth splitting. */
+function widenedWeightBytes(model: ModelGraph): number {
+  const weights = modelPieces(model, 1).flatMap((piece) => [...piece.build().weights.values()]);
+  // Codes of 4 and 2 bits lie two and more to a byte; a rough count will do here.
+  return weights.reduce((sum, { dtype, shape }) => sum + (dtype === "uint8" ? 8 : 4) * elementCount(shape), 0);
+}

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The entry of the command `halftone`: connects the commands with the process. */
-import { DiffusionPipeline, demoModelFolder, inspectModel, quantizeCheckpoint } from "../index.ts";
+import { compareQuantization, DiffusionPipeline, demoModelFolder, inspectModel, quantizeCheckpoint } from "../index.ts";
 import { watchInterrupts } from "./interrupt.ts";
 import { runCommandLine } from "./program.ts";
 import type { Library } from "./surroundings.ts";
@@ -9,6 +9,7 @@ const library: Library = {
   openPipeline: (model, options) => DiffusionPipeline.fromPretrained(model, options),
   inspectModel,
   quantizeCheckpoint,
+  compareQuantization,
   demoModelFolder,
 };
 

@@ -2,6 +2,8 @@
  * What a command works with: the library, the terminal, and the signal of Ctrl-C. Handed in, so that tests can run commands in their own.
  */
 import type {
+  CompareOptions,
+  Comparison,
   GenerateOptions,
   LoadOptions,
   ModelReport,
@@ -25,6 +27,7 @@ export interface Library {
   openPipeline(model: string, options: PipelineOptions): Promise<OpenPipeline>;
   inspectModel(model: string, options: LoadOptions): Promise<ModelReport>;
   quantizeCheckpoint(model: string, options: QuantizeCheckpointOptions): Promise<QuantizeReport>;
+  compareQuantization(model: string, options: CompareOptions): Promise<Comparison>;
   /** The embedded checkpoint. */
   readonly demoModelFolder: string;
 }

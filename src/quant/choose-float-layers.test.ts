@@ -28,7 +28,9 @@ describe("layers to keep float", () => {
   });
 
   test("always keep the rest within the limit, and none of them is unnecessary", () => {
-    const costs = fc.array(fc.record({ error: fc.double({ min: 0, max: 10, noNaN: true }), savedBytes: fc.integer({ min: -5, max: 1e6 }) }));
+    const costs = fc.array(
+      fc.record({ error: fc.double({ min: 0, max: 10, noNaN: true }), savedBytes: fc.integer({ min: -5, max: 1e6 }) }),
+    );
     fc.assert(
       fc.property(costs, fc.double({ min: 0, max: 300, noNaN: true }), (drawn, limit) => {
         const layers = drawn.map((cost, i) => ({ ...cost, name: `${i}` }));

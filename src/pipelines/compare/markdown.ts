@@ -83,7 +83,8 @@ function variantSection({ spec, sensitivity, proposal }: Variant): string[] {
 
 function measureText({ measure, calls }: Sensitivity): string {
   const steps = [...new Set(calls.map(({ step }) => step))].sort((a, b) => a - b);
-  const where = `${steps.length === 1 ? "step" : "steps"} ${steps.join(", ")} of ${new Set(calls.map(({ prompt }) => prompt)).size} prompt(s)`;
+  const prompts = new Set(calls.map(({ prompt }) => prompt)).size;
+  const where = `${steps.length === 1 ? "step" : "steps"} ${steps.join(", ")} of ${prompts === 1 ? "one prompt" : `${prompts} prompts`}`;
   return measure === "prediction"
     ? `Each layer quantized alone: relative error of the transformer's prediction, guidance applied, at ${where}.`
     : `Each layer quantized alone: relative error of the output of *its own block*, against what the block adds, at ${where}. This is not the error of the model's output, and blocks are taken as equally important.`;

@@ -64,6 +64,7 @@ async function run(args: readonly string[], fail?: unknown) {
   const library: Library = {
     openPipeline: refuse,
     inspectModel: refuse,
+    planModel: refuse,
     quantizeCheckpoint: refuse,
     async compareQuantization(model, options) {
       asked.push({ model, options });

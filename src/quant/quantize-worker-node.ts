@@ -1,6 +1,7 @@
 /** A worker thread that quantizes the blocks it is sent: the other end of quantize-pool-node.ts. */
 import { parentPort } from "node:worker_threads";
 import { CheckpointError } from "../errors.ts";
+import { releaseMemory } from "../tensor/release-memory.ts";
 import { findQType } from "./qtype.ts";
 import type { BlockReply, BlockRequest } from "./quantize-pool-node.ts";
 import { type QuantizedBlock, quantizeBlock } from "./quantize-weight.ts";
@@ -8,6 +9,7 @@ import { layOutWeight } from "./weight-layout.ts";
 
 parentPort?.on("message", (request: BlockRequest) => {
   const reply = answer(request);
+  releaseMemory(request.stored);
   const block = "block" in reply ? reply.block : undefined;
   const arrays = block === undefined ? [] : [block.data, block.scale, ...(block.shift === undefined ? [] : [block.shift])];
   parentPort?.postMessage(reply, [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))]);

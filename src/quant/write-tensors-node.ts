@@ -10,6 +10,7 @@ import { readTensor, type StoredTensor } from "../checkpoint/stored-tensor.ts";
 import { HalftoneError } from "../errors.ts";
 import { type FloatDType, fromFloat32, toFloat32 } from "../tensor/convert.ts";
 import { type ComputeDType, type DType, elementSizeBytes, isFloat } from "../tensor/dtype.ts";
+import { releaseMemory } from "../tensor/release-memory.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import type { QType } from "./qtype.ts";
 import { defaultThreads, type QuantizePool, quantizePool } from "./quantize-pool-node.ts";
@@ -214,8 +215,9 @@ function* copyTasks(planned: CopyTensor, { sink, signal, read }: Context): Gener
     const elements = Math.min(WEIGHTS_PER_BLOCK, count - first);
     const run = async () => {
       const bytes = await source.read(offset + first * from, elements * from, signal);
-      await sink.write(name, first * to, target === dtype ? bytes : fromFloat32(toFloat32(bytes, dtype), target as FloatDType));
       read(bytes.length);
+      await sink.write(name, first * to, target === dtype ? bytes : fromFloat32(toFloat32(bytes, dtype), target as FloatDType));
+      releaseMemory(bytes);
     };
     yield { bytes: elements * Math.max(from, to), run };
   }
@@ -240,6 +242,7 @@ function* quantizeTasks(stored: StoredTensor, layout: WeightLayout, { sink, pool
       if (part.shift !== undefined && shift !== undefined) placeParameters(layout, block, part.shift, shift);
       left -= 1;
       await sink.write(`${stored.name}.${layout.data.key}`, block.firstRow * layout.groupLength, part.data);
+      releaseMemory(part.data);
       if (left === 0) for (const { key, bytes } of parameters.splice(0)) await sink.write(`${stored.name}.${key}`, 0, bytes);
     };
     const weights = block.runs.reduce((sum, { groups }) => sum + groups, 0) * layout.groupLength;

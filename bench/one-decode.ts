@@ -16,7 +16,7 @@ import { Executor, finish } from "../src/runtime/executor.ts";
 import { memoryFeatureMap } from "../src/runtime/feature-map.ts";
 import { fileFeatureMaps } from "../src/runtime/feature-map-node.ts";
 import { onnxRuntimeNode } from "../src/runtime/onnxruntime-node.ts";
-import { elementCount, floatTensor } from "../src/tensor/tensor.ts";
+import { elementCount, type FloatTensor, floatTensor } from "../src/tensor/tensor.ts";
 
 /** What to do. */
 export interface DecodeSettings {
@@ -54,5 +54,5 @@ const { user, system } = process.cpuUsage(before);
 say({ phase: "decode", cpuSeconds: (user + system) / 1e6 });
 await decoder.dispose();
 say({ phase: "release" });
-writeFileSync(output, new Uint8Array((sample?.data as Float32Array).buffer));
+writeFileSync(output, new Uint8Array((sample as FloatTensor).data.buffer as ArrayBuffer));
 await model.dispose();

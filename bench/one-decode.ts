@@ -15,8 +15,9 @@ import { StripDecoder } from "../src/pipelines/strip-decoder.ts";
 import { Executor, finish } from "../src/runtime/executor.ts";
 import { memoryFeatureMap } from "../src/runtime/feature-map.ts";
 import { fileFeatureMaps } from "../src/runtime/feature-map-node.ts";
+import { memoryUse } from "../src/runtime/memory-node.ts";
 import { onnxRuntimeNode } from "../src/runtime/onnxruntime-node.ts";
-import { elementCount, floatTensor } from "../src/tensor/tensor.ts";
+import { elementCount, type FloatTensor, floatTensor } from "../src/tensor/tensor.ts";
 
 /** What to do. */
 export interface DecodeSettings {
@@ -28,7 +29,7 @@ export interface DecodeSettings {
 }
 
 const { vae, size, way, threads, output } = JSON.parse(process.argv[2] ?? "{}") as DecodeSettings;
-const say = (line: object) => console.log(JSON.stringify({ at: Date.now(), ...line }));
+const say = (line: object) => console.log(JSON.stringify({ at: Date.now(), anonymousBytes: memoryUse().anonymousBytes, ...line }));
 
 const model = await DiffusionModel.fromPretrained(vae);
 const config = modelConfig(AutoencoderKLConfigSchema, model.config, model.part, model.configPath);
@@ -54,5 +55,5 @@ const { user, system } = process.cpuUsage(before);
 say({ phase: "decode", cpuSeconds: (user + system) / 1e6 });
 await decoder.dispose();
 say({ phase: "release" });
-writeFileSync(output, new Uint8Array((sample?.data as Float32Array).buffer));
+writeFileSync(output, new Uint8Array((sample as FloatTensor).data.buffer as ArrayBuffer));
 await model.dispose();

@@ -71,6 +71,7 @@ function report(size: number, { way, anonymousBytes, fileBytes }: DecodeCost, de
     measuredBytes: took,
     peakAnonymousBytes: Math.max(...decodings.map(({ peakAnonymousBytes }) => peakAnonymousBytes)),
     keptBytes: Math.max(...decodings.map((decoding) => decoding.anonymousBytesAfter - decoding.anonymousBytesBefore)),
+    peakResidentBytes: Math.max(...decodings.map(({ peakResidentBytes }) => peakResidentBytes)),
     fileBytes,
     seconds: decodings.map(({ seconds }) => Number(seconds.toFixed(2))),
     bestSeconds: best(({ seconds }) => seconds),
@@ -87,23 +88,24 @@ async function decode(size: number, way: DecodeWay, output: string): Promise<Dec
   });
   const ended = new Promise<number | null>((resolve) => child.on("exit", resolve));
   const sampler = new Sampler(child.pid ?? 0);
-  const at: Record<string, number> = {};
+  const at: Record<string, { at: number; anonymousBytes: number }> = {};
   let cpuSeconds = 0;
   for await (const line of createInterface({ input: child.stdout })) {
-    const said = JSON.parse(line) as { at: number; phase: string; cpuSeconds?: number };
-    at[said.phase] = said.at;
+    const said = JSON.parse(line) as { at: number; phase: string; anonymousBytes: number; cpuSeconds?: number };
+    at[said.phase] = said;
     cpuSeconds = said.cpuSeconds ?? cpuSeconds;
   }
   sampler.stop();
   if ((await ended) !== 0) throw new Error(`decoding failed: ${JSON.stringify(settings)}`);
-  const { start = 0, decode: end = 0, release = 0 } = at;
-  const peak = sampler.peak(start, end);
+  const { start, decode: end, release } = at;
+  if (start === undefined || end === undefined || release === undefined) throw new Error("a decoding ended without its report");
+  const peak = sampler.peak(start.at, end.at);
   return {
-    seconds: (end - start) / 1000,
+    seconds: (end.at - start.at) / 1000,
     cpuSeconds,
     peakAnonymousBytes: peak.anonymousBytes,
-    anonymousBytesBefore: sampler.peak(start - 40, start).anonymousBytes,
-    anonymousBytesAfter: sampler.peak(release, release + 40).anonymousBytes,
+    anonymousBytesBefore: start.anonymousBytes,
+    anonymousBytesAfter: release.anonymousBytes,
     peakResidentBytes: peak.residentBytes,
   };
 }

@@ -1,7 +1,10 @@
 /** Decoding in strips is decoding: the same numbers as the whole decoder and as diffusers, whatever the strips. */
-import { describe, expect, it } from "vitest";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { parseConfig } from "../../src/checkpoint/config.ts";
-import { memorySource } from "../../src/checkpoint/memory-source.ts";
+import { openFile } from "../../src/checkpoint/file-source-node.ts";
 import { Weights } from "../../src/checkpoint/weights.ts";
 import { type AutoencoderKLConfig, AutoencoderKLConfigSchema } from "../../src/models/autoencoder-kl/config.ts";
 import { autoencoderKLDecoder } from "../../src/models/autoencoder-kl/model.ts";
@@ -57,14 +60,19 @@ describe("a decoder of random weights in strips", () => {
     ["one level, which has no upsampler", { block_out_channels: [8] }],
     ["levels of the same width", { block_out_channels: [8, 8, 8] }],
     ["wider levels at full size than before", { block_out_channels: [16, 8, 12] }],
-    ["more channels than have their kernels summed at a time", { block_out_channels: [8, 256] }],
     ["three layers and one more", { block_out_channels: [8, 16], layers_per_block: 3 }],
     ["a group for each channel, no convolution of the latents", { block_out_channels: [4, 4], use_post_quant_conv: false }],
   ])("is the whole decoder: %s", async (_, changes) => {
     const blocks = changes.block_out_channels.map(() => ["DownEncoderBlock2D", "UpDecoderBlock2D"]);
     const types = { down_block_types: blocks.map(([down]) => down), up_block_types: blocks.map(([, up]) => up) };
     const config = parseConfig(AutoencoderKLConfigSchema, { ...base, ...changes, ...types }, "config", "test");
-    await expectWhole(config, randomWeights(config), { height: 7, width: 5, rows: 6, maps: "memory" });
+    await expectWhole(config, await randomWeights(config), { height: 7, width: 5, rows: 6, maps: "memory" });
+  });
+
+  it("is the whole decoder: so many channels that the upsampler's kernels are summed in several pieces", async () => {
+    const types = { down_block_types: Array(2).fill("DownEncoderBlock2D"), up_block_types: Array(2).fill("UpDecoderBlock2D") };
+    const config = parseConfig(AutoencoderKLConfigSchema, { ...base, ...types, block_out_channels: [8, 256] }, "config", "test");
+    await expectWhole(config, await randomWeights(config), { height: 2, width: 3, rows: 1000, maps: "memory" });
   });
 });
 
@@ -188,7 +196,7 @@ async function decode(options: Decoding, latents: FloatTensor): Promise<Float32A
 }
 
 /** Random weights of every shape that the decoder asks for, under the names of checkpoints that are older than diffusers 0.18. */
-function randomWeights(config: AutoencoderKLConfig): Weights {
+async function randomWeights(config: AutoencoderKLConfig): Promise<Weights> {
   const channels = config.block_out_channels.toReversed();
   const [top = 0] = channels;
   const shapes: Record<string, number[]> = {};
@@ -219,11 +227,26 @@ function randomWeights(config: AutoencoderKLConfig): Weights {
   vectors("decoder.conv_norm_out", channels.at(-1) as number);
   conv("decoder.conv_out", config.out_channels, channels.at(-1) as number, 3);
 
-  let seed = 1;
+  const folder = mkdtempSync(path.join(tmpdir(), "halftone-vae-"));
+  const file = path.join(folder, "weights.bin");
+  let at = 0;
+  let state = 1;
   const tensors = Object.entries(shapes).map(([name, shape]) => {
-    const values = Float32Array.from({ length: elementCount(shape) }, () => Math.sin((seed++) ** 1.5) / Math.sqrt(shape[1] ?? 1));
-    const source = memorySource(name, new Uint8Array(values.buffer));
-    return [name, { name, dtype: "float32", shape, source, offset: 0, sizeBytes: values.byteLength }] as const;
+    const scale = 1 / Math.sqrt(elementCount(shape.slice(1)));
+    const values = new Float32Array(elementCount(shape));
+    for (let i = 0; i < values.length; i++) {
+      state = (Math.imul(state, 1664525) + 1013904223) | 0;
+      values[i] = scale * (state / 2 ** 31);
+    }
+    writeFileSync(file, values, { flag: "a" });
+    const offset = at;
+    at += values.byteLength;
+    return { name, dtype: "float32" as const, shape, offset, sizeBytes: values.byteLength };
   });
-  return Weights.of({ component: "vae", name: "test", tensors: new Map(tensors) });
+  const source = await openFile(file);
+  onTestFinished(async () => {
+    await source.close();
+    rmSync(folder, { recursive: true });
+  });
+  return Weights.of({ component: "vae", name: file, tensors: new Map(tensors.map((tensor) => [tensor.name, { ...tensor, source }])) });
 }

@@ -25,7 +25,7 @@ export interface Rows {
 }
 
 /** All rows of a picture. */
-export const WHOLE: Rows = { top: true, bottom: true };
+const WHOLE: Rows = { top: true, bottom: true };
 
 /** GroupNorm with the config's groups, then SiLU. */
 export function normSilu(g: Graph, weights: Weights, config: AutoencoderKLConfig, x: Value, statistics?: GroupStatisticsValues): Value {

@@ -14,6 +14,20 @@ export type { GeneratedImage } from "./image/image.ts";
 export { readRecipe } from "./image/png.ts";
 export type { QuantizationRequest, Recipe } from "./image/recipe.ts";
 export { checkWritableFile, type FileToWrite, writeWholeFiles } from "./image/save-node.ts";
+export { type Comparison, compareQuantization } from "./pipelines/compare/compare.ts";
+export type { CompareOptions } from "./pipelines/compare/compare-options.ts";
+export type {
+  CompareEvent,
+  CompareReport,
+  LayerSensitivity,
+  Measured,
+  MeasuredCall,
+  Proposal,
+  QualityTarget,
+  Sensitivity,
+  Similarity,
+  Variant,
+} from "./pipelines/compare/report.ts";
 export { demoModelFolder } from "./pipelines/demo-node.ts";
 export { DiffusionModel, type ModelOptions, type SavePretrainedOptions } from "./pipelines/diffusion-model.ts";
 export type {

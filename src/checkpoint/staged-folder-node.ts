@@ -15,8 +15,10 @@ import { systemCode, writeFailure } from "./write-failure-node.ts";
 
 /** How a folder may take its place. */
 export interface StagedFolderOptions {
-  /** Replaces an existing model's folder. */
+  /** Replaces an existing folder of the same kind. */
   readonly force?: boolean | undefined;
+  /** What kind of folder may be replaced: in words ("a model"), and the files of which such a folder holds one. Default: a model's. */
+  readonly kind?: FolderKind | undefined;
   /** Folders that are read while this one is written: they are never replaced. */
   readonly sources?: readonly string[] | undefined;
   /** Bytes that will be written: too few on the disk are found out before the work. */
@@ -25,8 +27,15 @@ export interface StagedFolderOptions {
 
 /** Bytes copied at a time from a source without a file. */
 const PIECE_BYTES = 8 * 2 ** 20;
-/** A folder with one of these is a model's, and may be replaced. */
-const MODEL_FILES = ["model_index.json", "config.json"];
+
+/** A folder that is known by its files. */
+export interface FolderKind {
+  readonly name: string;
+  readonly files: readonly string[];
+}
+
+const MODEL: FolderKind = { name: "a model", files: ["model_index.json", "config.json"] };
+
 /** A folder under way. */
 export class StagedFolder {
   /** Where it will be. */
@@ -71,8 +80,13 @@ export class StagedFolder {
 
   /** Writes a small file. */
   async writeText(name: string, text: string): Promise<void> {
+    await this.writeBytes(name, new TextEncoder().encode(text));
+  }
+
+  /** Writes a file whose bytes are in memory. */
+  async writeBytes(name: string, bytes: Uint8Array): Promise<void> {
     try {
-      await writeFile(join(this.path, name), text, { flush: true });
+      await writeFile(join(this.path, name), bytes, { flush: true });
     } catch (cause) {
       throw writeFailure(join(this.target, name), cause);
     }
@@ -170,7 +184,7 @@ async function realTarget(path: string): Promise<string> {
   return join(parent, basename(full));
 }
 
-async function checkTarget(path: string, target: string, { force, sources = [] }: StagedFolderOptions): Promise<void> {
+async function checkTarget(path: string, target: string, { force, kind = MODEL, sources = [] }: StagedFolderOptions): Promise<void> {
   const info = await statIfPresent(target);
   const parent = dirname(target);
   if (!(await stat(parent)).isDirectory()) throw new FileError(`"${parent}" is a file, expected a folder`, { where: path });
@@ -182,8 +196,8 @@ async function checkTarget(path: string, target: string, { force, sources = [] }
   const names = await readdir(target);
   if (names.length === 0) return;
   if (force !== true) throw taken(path);
-  if (!MODEL_FILES.some((name) => names.includes(name))) {
-    throw new FileError(`folder "${path}" holds files that are not a model's, so it is not replaced`, {
+  if (!kind.files.some((name) => names.includes(name))) {
+    throw new FileError(`folder "${path}" holds files that are not ${kind.name}'s, so it is not replaced`, {
       where: path,
       hint: "choose another folder",
     });

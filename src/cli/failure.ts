@@ -20,6 +20,8 @@ const FLAGS: Readonly<Record<string, string>> = {
   negativePrompt2: "--negative-prompt-2",
   negativePrompt3: "--negative-prompt-3",
   useResolutionBinning: "--binning",
+  targetPsnr: "--target-psnr",
+  targetError: "--target-error",
 };
 
 /** Prints an error to stderr and returns the exit code: 2 for misuse, 1 otherwise. */

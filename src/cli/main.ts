@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The entry of the command `halftone`: connects the commands with the process. */
-import { DiffusionPipeline, demoModelFolder, inspectModel, planModel, quantizeCheckpoint } from "../index.ts";
+import { compareQuantization, DiffusionPipeline, demoModelFolder, inspectModel, planModel, quantizeCheckpoint } from "../index.ts";
 import { watchInterrupts } from "./interrupt.ts";
 import { runCommandLine } from "./program.ts";
 import type { Library } from "./surroundings.ts";
@@ -10,6 +10,7 @@ const library: Library = {
   inspectModel,
   planModel,
   quantizeCheckpoint,
+  compareQuantization,
   demoModelFolder,
 };
 

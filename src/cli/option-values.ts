@@ -70,9 +70,9 @@ export function word(flag: string, what: string): ValueReader<string> {
   };
 }
 
-/** The patterns of a flag that may be repeated. */
-export function collected(flag: string): ValueReader<readonly string[]> {
-  const read = word(flag, "a pattern of layer names");
+/** The values of a flag that may be repeated. */
+export function collected(flag: string, what = "a pattern of layer names"): ValueReader<readonly string[]> {
+  const read = word(flag, what);
   return (text, previous = []) => [...previous, read(text)];
 }
 

@@ -106,6 +106,9 @@ async function run(args: readonly string[], change: { fail?: unknown; abortAt?: 
     async quantizeCheckpoint() {
       throw new Error("not asked for here");
     },
+    async compareQuantization() {
+      throw new Error("not asked for here");
+    },
     demoModelFolder: "/demo",
   };
   const output = (side: "stdout" | "stderr") => ({

@@ -5,6 +5,7 @@
 import { Command, CommanderError } from "commander";
 import { UsageError, version } from "../index.ts";
 import { cache } from "./cache.ts";
+import { type CompareFlags, compare } from "./compare.ts";
 import { isCancelled, reportCancelled, reportFailure } from "./failure.ts";
 import { generate } from "./generate.ts";
 import { inspect } from "./inspect.ts";
@@ -59,6 +60,7 @@ function createProgram(surroundings: Surroundings): Command {
     .exitOverride();
   addGenerate(program, surroundings);
   addQuantize(program, surroundings);
+  addCompare(program, surroundings);
   addInspect(program, surroundings);
   addCache(program, surroundings);
   return program;
@@ -149,6 +151,42 @@ function addQuantize(program: Command, surroundings: Surroundings): void {
     if (qtype === undefined) throw new UsageError("quantize needs --qtype, got none", { hint: "for example --qtype qint8" });
     if (output === undefined) throw new UsageError("quantize needs --output, got none", { hint: "name the folder to write" });
     await quantizeModel(model, { ...flags, qtype, output }, surroundings);
+  });
+}
+
+function addCompare(program: Command, surroundings: Surroundings): void {
+  const command = program.command("compare").argument("[model]", "folder or Hub id of a float model (default: the embedded demo model)");
+  command.description("measure what quantization does to a model's pictures");
+  const option = optionOf(command);
+  option("--prompts <file>", "a prompt a line; the embedded model has some of its own", word("--prompts", "the name of a file"));
+  option("--qtype <spec>", "a setting to measure, as in generate; may be repeated", collected("--qtype", "a qtype or pairs part=qtype"));
+  option("--include <pattern>", "quantize only layers whose full name matches; may be repeated", collected("--include"));
+  option("--exclude <pattern>", "leave layers out; may be repeated", collected("--exclude"));
+  option("--sensitivity", "also quantize each layer alone (default for small models, and with a target)");
+  option("--no-sensitivity", "only make and measure pictures");
+  option("--target-psnr <dB>", "propose layers to keep in float for a PSNR of at least this", decimalNumber("--target-psnr", 0.1, 200));
+  option(
+    "--target-error <share>",
+    "the same for a relative error of a prediction, 0.01 is 1 %",
+    decimalNumber("--target-error", 0.000001, 1),
+  );
+  option("--seed <n>", "of the first prompt, the next has the next (default: 0)", seedNumber("--seed"));
+  option("--steps <n>", "denoising steps", wholeNumber("--steps", 1, 10_000));
+  option("--guidance-scale <x>", "1 or less turns guidance off", decimalNumber("--guidance-scale", 0, 1000));
+  option("--height <pixels>", "default: what the model was trained for", wholeNumber("--height", 1, 65_536));
+  option("--width <pixels>", "default: what the model was trained for", wholeNumber("--width", 1, 65_536));
+  option("--dtype <dtype>", "of the reference and before quantizing: float32 (default), float16, bfloat16", dtypeWord("--dtype"));
+  option("--variant <name>", 'take weights of a variant, such as "fp16"', word("--variant", "the name of a variant"));
+  option("--revision <name>", "branch, tag or commit of a Hub id", word("--revision", "a branch, tag or commit"));
+  option("--offline", "use downloaded models only, never the network");
+  option("--threads <n>", "threads of the engine", wholeNumber("--threads", 1, 256));
+  option("--output <folder>", "where to write grid and reports (default: halftone-compare)", word("--output", "the name of a folder"));
+  option("--force", "replace the folder of an earlier comparison");
+  option("--json", "print the report as JSON instead of the folder's name");
+  option("--quiet", "print no progress and no summary");
+  command.action(async (model: string | undefined, flags: CompareFlags) => {
+    refuseMoreThanOne(command, "model");
+    await compare(model, flags, surroundings);
   });
 }
 

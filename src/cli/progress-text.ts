@@ -1,11 +1,11 @@
 /**
  * Says in a line where a run is: phase, step, seconds per step, time left, memory. Pure: events and a clock in, text out.
  */
-import type { PipelineEvent, QuantizeEvent } from "../index.ts";
+import type { CompareEvent, PipelineEvent, QuantizeEvent } from "../index.ts";
 import { bytesText, secondsText } from "./units.ts";
 
 /** Whatever takes so long that it is shown. */
-export type ShownEvent = PipelineEvent | QuantizeEvent;
+export type ShownEvent = PipelineEvent | QuantizeEvent | CompareEvent;
 
 /** What an event means for the terminal. */
 export interface ProgressLine {
@@ -25,6 +25,8 @@ export class ProgressText {
   #step = 0;
   #steps = 0;
   #quantizing: { readonly part: string; readonly ms: number; readonly bytes: number } | undefined;
+  /** What a comparison is at. */
+  #comparing: { readonly text: string; readonly work: string; readonly ms: number } | undefined;
   #downloadStarted: { readonly ms: number; readonly bytes: number } | undefined;
 
   /** `now` counts milliseconds. */
@@ -35,6 +37,15 @@ export class ProgressText {
 
   /** Returns the line for an event, or undefined if it has none. */
   next(event: ShownEvent): ProgressLine | undefined {
+    if (event.type === "compare") return this.#compare(event);
+    const line = this.#line(event);
+    // In a comparison only its own lines are worth keeping.
+    return line === undefined || this.#comparing === undefined
+      ? line
+      : { text: join([this.#comparing.text, line.text]), isMilestone: false };
+  }
+
+  #line(event: PipelineEvent | QuantizeEvent): ProgressLine | undefined {
     switch (event.type) {
       case "download":
         return { text: this.#download(event), isMilestone: event.receivedBytes === event.totalBytes };
@@ -82,6 +93,15 @@ export class ProgressText {
       left,
       memory("memory", this.#residentBytes()),
     ]);
+  }
+
+  #compare({ setting, work, done, total }: CompareEvent): ProgressLine {
+    const key = `${setting} ${work}`;
+    const ms = this.#comparing?.work === key ? this.#comparing.ms : this.#now();
+    const text = `${setting}  ${work} ${done}/${total}`;
+    this.#comparing = { text, work: key, ms };
+    const left = done > 0 && done < total ? `${secondsText(((this.#now() - ms) / 1000 / done) * (total - done))} left` : undefined;
+    return { text: join([text, left]), isMilestone: done === total };
   }
 
   #segment({ phase, part, done, total }: Extract<PipelineEvent, { type: "segment" }>): string {

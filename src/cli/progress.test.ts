@@ -27,6 +27,24 @@ describe("ProgressText", () => {
     ]);
   });
 
+  test("says what a comparison is at, before whatever runs in it", () => {
+    let ms = 0;
+    const progress = new ProgressText(
+      () => 310e6,
+      () => ms,
+    );
+    const compare = (work: "pictures" | "layers", done: number) => ({ type: "compare", setting: "qint4", work, done, total: 4 }) as const;
+    expect(progress.next(compare("pictures", 0))).toEqual({ text: "qint4  pictures 0/4", isMilestone: false });
+    const phase: PipelineEvent = { type: "phase", report: { phase: "encode", seconds: 1, peakResidentBytes: undefined } };
+    expect(progress.next(phase)).toEqual({ text: "qint4  pictures 0/4  encode done in 1.00 s", isMilestone: false });
+    ms = 10_000;
+    expect(progress.next(compare("pictures", 1))?.text).toBe("qint4  pictures 1/4  30.0 s left");
+    expect(progress.next(compare("layers", 0))?.text).toBe("qint4  layers 0/4");
+    ms = 12_000;
+    expect(progress.next(compare("layers", 2))?.text).toBe("qint4  layers 2/4  2.00 s left");
+    expect(progress.next(compare("layers", 4))).toEqual({ text: "qint4  layers 4/4", isMilestone: true });
+  });
+
   test("predicts from the last five steps", () => {
     const events = [100, 1, 1, 1, 1, 1].map((seconds, i) => step(i + 1, 10, seconds));
     expect(texts(events).at(-1)).toBe("denoise 6/10  1.00 s/step  4.00 s left  memory 310 MB");

@@ -46,6 +46,9 @@ async function run(args: readonly string[], change: { fail?: unknown } = {}) {
       options.onEvent?.({ type: "quantize", part: "transformer", doneBytes: 2e6, totalBytes: 2e6 });
       return REPORT;
     },
+    compareQuantization: () => {
+      throw new Error("not asked for here");
+    },
     demoModelFolder: "/demo",
   };
   const output = (side: "stdout" | "stderr") => ({

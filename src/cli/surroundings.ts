@@ -2,6 +2,8 @@
  * What a command works with: the library, the terminal, and the signal of Ctrl-C. Handed in, so that tests can run commands in their own.
  */
 import type {
+  CompareOptions,
+  Comparison,
   GenerateOptions,
   LoadOptions,
   ModelPlan,
@@ -28,6 +30,7 @@ export interface Library {
   inspectModel(model: string, options: LoadOptions): Promise<ModelReport>;
   planModel(model: string, options: PlanOptions): Promise<ModelPlan>;
   quantizeCheckpoint(model: string, options: QuantizeCheckpointOptions): Promise<QuantizeReport>;
+  compareQuantization(model: string, options: CompareOptions): Promise<Comparison>;
   /** The embedded checkpoint. */
   readonly demoModelFolder: string;
 }

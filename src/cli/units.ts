@@ -20,6 +20,13 @@ export function secondsText(seconds: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** A share as a percentage with three digits. */
+export function percentText(share: number): string {
+  const percent = 100 * share;
+  const digits = percent === 0 ? 0 : 2 - Math.floor(Math.log10(percent));
+  return `${percent.toFixed(Math.min(6, Math.max(0, digits)))} %`;
+}
+
 /** Makes control characters visible: a text from a file must not move the cursor or change colours. */
 export function visibleText(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.

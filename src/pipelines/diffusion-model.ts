@@ -64,6 +64,13 @@ export interface QuantizationMark {
   readonly optimizer: OptimizerName | undefined;
 }
 
+/** The layers that freeze() has quantized. */
+interface FrozenLayers {
+  readonly file: FrozenFile;
+  /** Names of qtypes by layer. */
+  readonly qtypes: ReadonlyMap<string, string>;
+}
+
 /** What a part was opened from. */
 interface Opened {
   readonly store: WeightStore;
@@ -99,7 +106,7 @@ export class DiffusionModel {
   readonly #store: WeightStore;
   #table: WeightTable;
   #marks: ReadonlyMap<string, QuantizationMark> = new Map();
-  #frozen: FrozenFile | undefined;
+  #frozen: FrozenLayers | undefined;
 
   private constructor(opened: Opened) {
     this.part = opened.part;
@@ -209,7 +216,7 @@ export class DiffusionModel {
    */
   mark(marks: ReadonlyMap<string, QuantizationMark>): void {
     if (this.neverQuantized !== undefined) throw new UsageError(`${this.part} cannot be quantized: ${this.neverQuantized}`);
-    if (this.qtypes.size > 0) {
+    if (this.qtypes.size > 0 || this.#frozen !== undefined) {
       throw new UsageError(`${this.part} is quantized already`, {
         hint: "open it again from the float checkpoint to quantize it otherwise",
       });
@@ -229,12 +236,11 @@ export class DiffusionModel {
       stored: this.weights().at(name).tensor("weight", shape),
       quantize: { ...(this.#marks.get(name) as QuantizationMark), dtype: keepPrecision ? ("float32" as const) : this.dtype },
     }));
-    this.#frozen = await freezeTensors(plan, options);
-    const replaced = new Set(plan.map(({ stored }) => stored.name));
-    const kept = Array.from(this.#table.tensors).filter(([name]) => !replaced.has(name));
+    const file = await freezeTensors(plan, options);
     const qtypes = new Map(Array.from(this.#marks, ([name, { qtype }]) => [name, qtype.name]));
-    const tensors = new Map([...kept, ...this.#frozen.tensors]);
-    this.#table = { ...this.#table, tensors, qtypes, zeroScales: await findZeroScales(tensors, qtypes) };
+    this.#frozen = { file, qtypes };
+    this.#table = { ...this.#table, zeroScales: await findZeroScales(file.tensors, qtypes) };
+    this.useQuantized(qtypes.keys());
     this.#marks = new Map();
   }
 
@@ -258,6 +264,26 @@ export class DiffusionModel {
     const qtypes = new Map(Array.from(this.#marks, ([name, { qtype }]) => [name, qtype.name]));
     this.#table = { ...this.#table, tensors, qtypes };
     this.#marks = new Map();
+  }
+
+  /**
+   * Calculates from now on with the quantized weights of these layers alone, and with the stored ones of the other layers that freeze() has
+   * quantized: what a layer does to the result can be measured without quantizing again.
+   *
+   * Errors: UsageError for a layer that freeze() has not quantized.
+   */
+  useQuantized(layers: Iterable<string>): void {
+    const { file, qtypes = new Map<string, string>() } = this.#frozen ?? {};
+    const chosen = new Map<string, string>();
+    for (const name of layers) {
+      const qtype = qtypes.get(name);
+      if (qtype === undefined) throw new UsageError(`${this.part} has no quantized layer ${JSON.stringify(name)}: freeze() makes them`);
+      chosen.set(name, qtype);
+    }
+    const tensors = new Map(this.#store.tensors);
+    for (const name of chosen.keys()) tensors.delete(`${name}.weight`);
+    for (const [name, tensor] of file?.tensors ?? []) if (chosen.has(name.slice(0, name.indexOf(".weight.")))) tensors.set(name, tensor);
+    if (file !== undefined) this.#table = { ...this.#table, tensors, qtypes: chosen };
   }
 
   /**
@@ -301,7 +327,7 @@ export class DiffusionModel {
     await this.#store.close();
     const frozen = this.#frozen;
     this.#frozen = undefined;
-    await frozen?.close();
+    await frozen?.file.close();
   }
 }
 

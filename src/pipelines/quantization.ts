@@ -5,7 +5,7 @@
 import { UsageError } from "../errors.ts";
 import type { QuantizationRequest } from "../image/recipe.ts";
 import { checkPatterns, type ModulePatterns, selectModules } from "../quant/module-patterns.ts";
-import { planQuantization } from "../quant/plan-quantization.ts";
+import { type LayerPlan, planQuantization } from "../quant/plan-quantization.ts";
 import { findQType, type QType } from "../quant/qtype.ts";
 import { parseSpec, quantizedParts } from "../quant/spec.ts";
 import { checkOptimizer, type OptimizerName } from "../quant/weight-layout.ts";
@@ -41,6 +41,14 @@ export function quantize(model: DiffusionModel | null, options: QuantizeOptions)
  * matches no layer of any of the parts.
  */
 export function quantizeParts(models: ReadonlyMap<string, DiffusionModel | null>, request: QuantizationRequest): void {
+  for (const [name, marks] of planParts(models, request)) models.get(name)?.mark(marks);
+}
+
+/** What quantizeParts marks, by part and layer. Errors: as quantizeParts, but for parts that are quantized already. */
+export function planParts(
+  models: ReadonlyMap<string, DiffusionModel | null>,
+  request: QuantizationRequest,
+): ReadonlyMap<string, ReadonlyMap<string, LayerPlan>> {
   const parts = Array.from(models).flatMap(([name, model]) =>
     model === null ? [] : [{ name, model, neverQuantized: model.neverQuantized }],
   );
@@ -48,8 +56,7 @@ export function quantizeParts(models: ReadonlyMap<string, DiffusionModel | null>
   const wanted = new Set(quantizedParts(spec, parts));
   const chosen = parts.filter(({ name }) => wanted.has(name));
   const modules = new Map(chosen.map(({ name, model }) => [name, model.modules.map((layer) => layer.name)]));
-  const plan = planQuantization(spec, modules, request);
-  for (const { name, model } of chosen) model.mark(plan.get(name) ?? new Map());
+  return planQuantization(spec, modules, request);
 }
 
 /**

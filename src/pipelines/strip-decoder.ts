@@ -120,7 +120,7 @@ class StripWork {
       await this.#read(sweep, strips[0] as Strip, rows);
       for (const [i, strip] of strips.entries()) {
         yield;
-        const form = stripForm(strip);
+        const form = stripForm(sweep, strip);
         if (compiled?.form !== form) {
           await compiled?.program.dispose();
           compiled = undefined;

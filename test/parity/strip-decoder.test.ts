@@ -57,6 +57,7 @@ describe("a decoder of random weights in strips", () => {
     ["one level, which has no upsampler", { block_out_channels: [8] }],
     ["levels of the same width", { block_out_channels: [8, 8, 8] }],
     ["wider levels at full size than before", { block_out_channels: [16, 8, 12] }],
+    ["more channels than have their kernels summed at a time", { block_out_channels: [8, 256] }],
     ["three layers and one more", { block_out_channels: [8, 16], layers_per_block: 3 }],
     ["a group for each channel, no convolution of the latents", { block_out_channels: [4, 4], use_post_quant_conv: false }],
   ])("is the whole decoder: %s", async (_, changes) => {

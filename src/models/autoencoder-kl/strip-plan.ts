@@ -184,6 +184,7 @@ function prepareUpsampler(draft: Draft, features: Features, size: MapShape): voi
     name,
     size: { channels: 16 * channels, height: channels, width: 1 },
     rows: KERNELS_AT_A_TIME,
+    isPlaced: true,
     writes: {},
     fills: { kernels: name },
     build: (g, weights, { x }, { from, to }) => ({ kernels: upsampleKernels(g, weights.at(name), channels, { from, to, after: x }) }),

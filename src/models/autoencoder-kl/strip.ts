@@ -43,6 +43,8 @@ export interface Sweep {
   readonly size: MapShape;
   /** Rows of a strip. */
   readonly rows: number;
+  /** Strips differ by where they lie, beyond their form: each has a graph of its own. */
+  readonly isPlaced?: true;
   readonly source?: SweepSource;
   /** A map of which the rows that are made are read. */
   readonly beside?: string;
@@ -95,9 +97,9 @@ export function cutStrips(sweep: Sweep): Strip[] {
   return strips;
 }
 
-/** Strips of the same form run the same graph. */
-export function stripForm({ from, to, first, end, readFrom, readTo, top, bottom, upsampled }: Strip): string {
-  return JSON.stringify([to - from, from - first, end - to, readTo - readFrom, top, bottom, upsampled]);
+/** Strips of a sweep that have the same form run the same graph. */
+export function stripForm({ isPlaced }: Sweep, { from, to, first, end, readFrom, readTo, top, bottom, upsampled }: Strip): string {
+  return JSON.stringify([to - from, from - first, end - to, readTo - readFrom, top, bottom, upsampled, isPlaced ? from : 0]);
 }
 
 /** Builds the graph of a strip; its outputs are what the sweep writes, fills and measures. */

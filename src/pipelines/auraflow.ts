@@ -6,18 +6,25 @@
  * same result; no more than 256 tokens are read.
  */
 import { UnsupportedError } from "../errors.ts";
+import type { ModelGraph } from "../graph/segment.ts";
 import { type AuraFlowConfig, AuraFlowConfigSchema, innerWidth } from "../models/auraflow/config.ts";
-import { auraFlowConstantInputs, auraFlowStepInputs, auraFlowTransformer, checkAuraFlowSize } from "../models/auraflow/model.ts";
+import {
+  type AuraFlowSize,
+  auraFlowConstantInputs,
+  auraFlowStepInputs,
+  auraFlowTransformer,
+  checkAuraFlowSize,
+} from "../models/auraflow/model.ts";
 import { vaeScaleFactor } from "../models/autoencoder-kl/config.ts";
 import { UMT5ConfigSchema } from "../models/t5/config.ts";
 import { Executor } from "../runtime/executor.ts";
 import { FLOW_MATCHING_SCHEDULERS } from "../schedulers/registry.ts";
 import type { FloatTensor, Tensor } from "../tensor/tensor.ts";
-import { doubled, repeatEach } from "./batch.ts";
+import { batchPieces, doubled, joinBatch, repeatEach } from "./batch.ts";
 import type { DiffusionModel } from "./diffusion-model.ts";
-import { encodeWithT5 } from "./encode-t5.ts";
+import { encodeWithT5, t5Graph } from "./encode-t5.ts";
 import type { PipelineEvent } from "./events.ts";
-import { guide } from "./guidance.ts";
+import { callsOfStep, guide } from "./guidance.ts";
 import { callModel } from "./model-call.ts";
 import { checkLatentChannels, checkTextWidth, checkVocabulary, partConfig, vaeConfig, withLatentSize } from "./part-configs.ts";
 import { modelOf, type PipelineParts, tokenizerOf } from "./parts.ts";
@@ -82,6 +89,17 @@ export const auraFlow: PipelineClass<FloatTensor> = {
     checkAuraFlowSize(transformerConfig(parts), withLatentSize(parts, request));
   },
 
+  canSplitGuidance: true,
+
+  workload(parts, request, size, guidance) {
+    const texts = { batch: request.guided ? 2 : 1, tokens: request.maxSequenceLength };
+    const batch = (texts.batch * request.numImagesPerPrompt) / callsOfStep(request.guided, guidance);
+    return {
+      encode: [["text_encoder", t5Graph(parts, "text_encoder", texts)]],
+      denoise: [["transformer", transformerGraph(parts, callSize(size, [batch, texts.tokens]))]],
+    };
+  },
+
   async *encode(parts, request) {
     const positive = { name: "prompt", text: request.prompt };
     const negative = { name: "negative prompt", text: request.negativePrompt };
@@ -103,28 +121,42 @@ function withoutPadding({ shape, data }: FloatTensor, tokens: readonly PromptTok
   return { shape, dtype: "float32", data: data.map((value, i) => value * (mask[Math.floor(i / width)] as number)) };
 }
 
+/** The size of a call for a text [batch, tokens, …]. */
+function callSize({ latentHeight, latentWidth }: WorkSize, [batch = 0, textTokens = 0]: readonly number[]): AuraFlowSize {
+  return { batch, latentHeight, latentWidth, textTokens, timesteps: 1 };
+}
+
+function transformerGraph(parts: PipelineParts, size: AuraFlowSize): ModelGraph {
+  const model = modelOf(parts, "transformer");
+  return auraFlowTransformer(model.weights(), transformerConfig(parts), model.dtype, size);
+}
+
 class AuraFlowDenoiser implements Denoiser {
   readonly #executor: Executor;
   readonly #model: DiffusionModel;
   readonly #request: Request;
-  readonly #constant: Record<string, Tensor>;
+  /** What each call of a step takes beside the latents. */
+  readonly #constants: readonly Record<string, Tensor>[];
 
-  constructor(parts: PipelineParts, request: Request, { latentHeight, latentWidth }: WorkSize, text: FloatTensor) {
-    const config = transformerConfig(parts);
-    const [batch = 0, textTokens = 0] = text.shape;
-    const size = { batch, latentHeight, latentWidth, textTokens, timesteps: 1 };
+  constructor(parts: PipelineParts, request: Request, size: WorkSize, text: FloatTensor) {
+    const texts = batchPieces(text, callsOfStep(request.guided, parts.guidance));
+    const ofCall = callSize(size, texts[0]?.shape ?? []);
     this.#model = modelOf(parts, "transformer");
     this.#request = request;
-    this.#executor = new Executor(parts.runtime, auraFlowTransformer(this.#model.weights(), config, this.#model.dtype, size));
-    this.#constant = auraFlowConstantInputs(config, size, text);
+    this.#executor = new Executor(parts.runtime, transformerGraph(parts, ofCall));
+    this.#constants = texts.map((piece) => auraFlowConstantInputs(transformerConfig(parts), ofCall, piece));
   }
 
   async *predict(latents: FloatTensor, timestep: number): AsyncGenerator<PipelineEvent, Float32Array> {
     const { guided, guidanceScale, signal } = this.#request;
     const call = { executor: this.#executor, model: this.#model, phase: "denoise", outputs: ["sample"], signal } as const;
     const time = Math.fround(timestep / TIMESTEPS);
-    const { sample } = yield* callModel(call, { ...this.#constant, ...auraFlowStepInputs(guided ? doubled(latents) : latents, [time]) });
-    return guided ? guide(sample.data, guidanceScale) : sample.data;
+    const isDoubled = guided && this.#constants.length === 1;
+    const step = auraFlowStepInputs(isDoubled ? doubled(latents) : latents, [time]);
+    const samples: FloatTensor[] = [];
+    for (const constant of this.#constants) samples.push((yield* callModel(call, { ...constant, ...step })).sample);
+    const prediction = joinBatch(samples);
+    return guided ? guide(prediction, guidanceScale) : prediction;
   }
 
   async dispose(): Promise<void> {

@@ -1,6 +1,7 @@
 /** Texts through a CLIP encoder: a hidden state of every token and one vector of each text. */
+import type { ModelGraph } from "../graph/segment.ts";
 import { ClipTextConfigSchema } from "../models/clip/config.ts";
-import { clipTextInputs, clipTextModelWithProjection } from "../models/clip/model.ts";
+import { type ClipTextSize, clipTextInputs, clipTextModelWithProjection } from "../models/clip/model.ts";
 import { Executor } from "../runtime/executor.ts";
 import type { FloatTensor } from "../tensor/tensor.ts";
 import type { PipelineEvent } from "./events.ts";
@@ -17,6 +18,12 @@ export interface ClipText {
   readonly pooled: FloatTensor;
 }
 
+/** The encoder with that name for so many texts of so many tokens. */
+export function clipGraph(parts: PipelineParts, name: string, size: ClipTextSize): ModelGraph {
+  const model = modelOf(parts, name);
+  return clipTextModelWithProjection(model.weights(), partConfig(parts, name, ClipTextConfigSchema), model.dtype, size);
+}
+
 /** Encodes token lists of equal length with the part of that name; `hiddenState` counts as in transformers, -2 being the last but one. */
 export async function* encodeWithClip(
   parts: PipelineParts,
@@ -28,7 +35,7 @@ export async function* encodeWithClip(
   const model = modelOf(parts, name);
   const config = partConfig(parts, name, ClipTextConfigSchema);
   const size = { batch: tokens.length, tokens: tokens[0]?.ids.length ?? 0, hiddenState };
-  const executor = new Executor(parts.runtime, clipTextModelWithProjection(model.weights(), config, model.dtype, size));
+  const executor = new Executor(parts.runtime, clipGraph(parts, name, size));
   try {
     const inputs = clipTextInputs(
       config,

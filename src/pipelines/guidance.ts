@@ -1,4 +1,10 @@
 /** Guidance: the prediction is pushed away from a worse one, be it for the negative prompt or of a model that lacks some layers. */
+import type { GuidanceWay } from "./pipeline-class.ts";
+
+/** Calls of the transformer for one step: two where prompt and negative prompt go one after the other. */
+export function callsOfStep(guided: boolean, way: GuidanceWay = "batched"): 1 | 2 {
+  return guided && way === "sequential" ? 2 : 1;
+}
 
 /**
  * Mixes the two halves of a prediction: unconditional + scale * (conditional - unconditional), each step rounded to float32 as torch does.

@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { fixturePath } from "../../test/support/fixture.ts";
 import { UsageError } from "../errors.ts";
 import { floatTensor } from "../tensor/tensor.ts";
@@ -90,8 +90,12 @@ describe("a plan", () => {
 });
 
 describe("sequential guidance", () => {
-  it("predicts what batched guidance does", async () => {
-    const [batched, sequential] = [await predict("batched"), await predict("sequential")];
+  it.each(["tiny", "sd3", "auraflow"])("predicts what batched guidance does: %s", async (name) => {
+    const of = await openPipeline(fixturePath(`pipelines/${name}`), { threads: 1 });
+    onTestFinished(async () => {
+      for (const model of of.own) await model.dispose();
+    });
+    const [batched, sequential] = [await predict(of, "batched"), await predict(of, "sequential")];
     const worst = Math.max(...batched.map((value, i) => Math.abs(value - (sequential[i] as number))));
     const size = Math.sqrt(batched.reduce((sum, value) => sum + value * value, 0) / batched.length);
     expect(worst / size).toBeLessThan(1e-5);
@@ -99,8 +103,7 @@ describe("sequential guidance", () => {
 });
 
 /** One prediction for two pictures. */
-async function predict(guidance: GuidanceWay): Promise<Float32Array> {
-  const { pipelineClass, parts } = opened;
+async function predict({ pipelineClass, parts }: OpenedPipeline, guidance: GuidanceWay): Promise<Float32Array> {
   const request = checkRequest("a fox", { height: 32, width: 32, numImagesPerPrompt: 2, negativePrompt: "rain" }, pipelineClass, parts);
   const size = pipelineClass.workSize(parts, request);
   const conditioning = await last(pipelineClass.encode(parts, request));

@@ -21,7 +21,7 @@ import { batchPieces, doubled, joinBatch, repeatEach } from "./batch.ts";
 import type { DiffusionModel } from "./diffusion-model.ts";
 import { encodeWithT5, t5Graph } from "./encode-t5.ts";
 import type { PipelineEvent } from "./events.ts";
-import { firstChannels, guide } from "./guidance.ts";
+import { callsOfStep, firstChannels, guide } from "./guidance.ts";
 import { callModel } from "./model-call.ts";
 import { checkLatentChannels, checkTextWidth, checkVocabulary, partConfig, vaeConfig, withLatentSize } from "./part-configs.ts";
 import { modelOf, type PipelineParts, tokenizerOf } from "./parts.ts";
@@ -85,8 +85,7 @@ const shared = {
 
   workload(parts, request, size, guidance) {
     const texts = { batch: request.guided ? 2 : 1, tokens: request.maxSequenceLength };
-    const pieces = request.guided && guidance === "sequential" ? 2 : 1;
-    const batch = (texts.batch * request.numImagesPerPrompt) / pieces;
+    const batch = (texts.batch * request.numImagesPerPrompt) / callsOfStep(request.guided, guidance);
     return {
       encode: [["text_encoder", t5Graph(parts, "text_encoder", texts)]],
       denoise: [["transformer", transformerGraph(parts, modelSize(request, size, batch))]],
@@ -189,7 +188,7 @@ class PixArtDenoiser implements Denoiser {
     this.#model = modelOf(parts, "transformer");
     this.#config = transformerConfig(parts);
     this.#request = request;
-    const pieces = request.guided && parts.guidance === "sequential" ? 2 : 1;
+    const pieces = callsOfStep(request.guided, parts.guidance);
     const batch = caption.attentionMask.length / pieces;
     const callSize = modelSize(request, size, batch);
     this.#executor = new Executor(parts.runtime, transformerGraph(parts, callSize));

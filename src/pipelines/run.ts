@@ -177,7 +177,8 @@ async function* measured<T>(
     const seconds = (performance.now() - started) / 1000;
     const { anonymousBytes, peakResidentBytes } = memoryUse();
     const peakAnonymousBytes = anonymousBytes && Math.max(anonymousBytes, takeMemoryPeak().anonymousBytes ?? 0);
-    const predictedPeakBytes = plan.phases.find((planned) => planned.phase === phase)?.peakBytes;
+    // A class that lists no work for a phase has no prediction for it.
+    const predictedPeakBytes = plan.phases.find((planned) => planned.phase === phase && planned.parts.length > 0)?.peakBytes;
     const report = { phase, seconds, peakResidentBytes, peakAnonymousBytes, predictedPeakBytes };
     reports.push(report);
     yield { type: "phase", report };

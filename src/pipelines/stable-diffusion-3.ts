@@ -12,11 +12,14 @@ import { checkSD3Size, type SD3Text } from "../models/sd3/model.ts";
 import { T5ConfigSchema } from "../models/t5/config.ts";
 import { FLOW_MATCHING_SCHEDULERS } from "../schedulers/registry.ts";
 import { repeatEach } from "./batch.ts";
+import { clipGraph } from "./encode-clip.ts";
+import { t5Graph } from "./encode-t5.ts";
+import { callsOfStep } from "./guidance.ts";
 import { checkLatentChannels, checkTextWidth, checkVocabulary, partConfig, vaeConfig, withLatentSize } from "./part-configs.ts";
 import { modelOf, optionalModelOf, type PipelineParts, tokenizerOf } from "./parts.ts";
 import type { PipelineClass } from "./pipeline-class.ts";
 import type { Request } from "./request.ts";
-import { SD3Denoiser } from "./stable-diffusion-3-denoiser.ts";
+import { SD3Denoiser, sd3Graph } from "./stable-diffusion-3-denoiser.ts";
 import { encodeTexts } from "./stable-diffusion-3-text.ts";
 
 /** The two that every request needs. */
@@ -129,6 +132,23 @@ export const stableDiffusion3: PipelineClass<SD3Text> = {
     return { mu: shiftFor(config, Math.floor(size.latentHeight / patch_size) * Math.floor(size.latentWidth / patch_size)) };
   },
 
+  canSplitGuidance: true,
+
+  workload(parts, request, size, guidance) {
+    const { guided, maxSequenceLength, clipSkip, numImagesPerPrompt } = request;
+    const texts = guided ? 2 : 1;
+    const clip = { batch: clipSkip === 0 ? texts : 1, tokens: clipTokens(parts), hiddenState: -2 - clipSkip };
+    const third =
+      optionalModelOf(parts, T5) === undefined ? [] : [[T5, t5Graph(parts, T5, { batch: texts, tokens: maxSequenceLength })] as const];
+    const textTokens = clip.tokens + maxSequenceLength;
+    const batch = (texts * numImagesPerPrompt) / callsOfStep(guided, guidance);
+    const { latentHeight, latentWidth } = size;
+    return {
+      encode: [...CLIPS.map((name) => [name, clipGraph(parts, name, clip)] as const), ...third],
+      denoise: [["transformer", sd3Graph(parts, { batch, latentHeight, latentWidth, textTokens, timesteps: 1 })]],
+    };
+  },
+
   async *encode(parts, request) {
     const sizes = { clipTokens: clipTokens(parts), width: transformerConfig(parts).joint_attention_dim };
     const { encoderHiddenStates, pooledProjections } = yield* encodeTexts(parts, request, sizes);
@@ -137,7 +157,7 @@ export const stableDiffusion3: PipelineClass<SD3Text> = {
   },
 
   denoiser(parts, request, size, text) {
-    return new SD3Denoiser(parts.runtime, modelOf(parts, "transformer"), transformerConfig(parts), request, size, text);
+    return new SD3Denoiser(parts, request, size, text);
   },
 };
 

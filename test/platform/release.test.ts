@@ -102,6 +102,9 @@ describe("a run", () => {
 });
 
 describe("open files", () => {
+  // The first picture of a process starts the thread that watches its memory, which stays.
+  beforeAll(() => useOnce());
+
   const needsLinux = (skip: (reason: string) => void) => {
     if (process.platform !== "linux") skip("only Linux lists the open files of a process in /proc/self/fd");
   };

@@ -1,3 +1,4 @@
+/** Means of squares, reckoned by hand. */
 import { expect, test } from "vitest";
 import { shrinkBy } from "./shrink.ts";
 

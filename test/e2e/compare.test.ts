@@ -119,6 +119,7 @@ describe("settings", () => {
 
 describe("what does not fit", () => {
   test.each<[change: Partial<Parameters<typeof compareQuantization>[1]>, message: string]>([
+    [{ qtype: "qint8" } as object, 'there is no option "qtype" for a comparison'],
     [{ prompts: [] }, "a comparison needs at least one prompt, got none"],
     [{ qtypes: [] }, "a comparison needs at least one qtype, got none"],
     [{ qtypes: ["qint8", "qint8"] }, 'qtype "qint8" was given twice'],
@@ -128,6 +129,7 @@ describe("what does not fit", () => {
     [{ targetPsnr: 40, targetError: 0.1 }, "one target is possible at a time, got two"],
     [{ targetPsnr: 40, sensitivity: false }, "a target needs the sensitivity of the layers, which is turned off"],
     [{ targetError: Number.NaN }, "targetError must be a number above 0, got NaN"],
+    [{ seed: 1.5 }, "seed is 1.5, expected a whole number"],
     [{ height: 100 }, "height must be a multiple of 16, got 100"],
     [{ prompts: [""], numInferenceSteps: 0 }, "numInferenceSteps must be a whole number of at least 1, got 0"],
   ])("%j is refused, and nothing is left", async (change, message) => {

@@ -1,5 +1,5 @@
 /** What a comparison is asked for. */
-import { UsageError } from "../../errors.ts";
+import { nearestWord, UsageError } from "../../errors.ts";
 import type { PipelineEvent } from "../events.ts";
 import type { PipelineOptions } from "../open-pipeline.ts";
 import type { GenerateOptions, LoadOptions } from "../options.ts";
@@ -35,11 +35,25 @@ export interface CompareOptions extends Omit<LoadOptions, "onEvent"> {
 /** More columns make a grid that nobody can look at. */
 const MOST_PROMPTS = 64;
 
+const KNOWN_OPTIONS: readonly (keyof CompareOptions)[] = [
+  ...(["prompts", "qtypes", "include", "exclude", "sensitivity", "targetPsnr", "targetError", "output", "force", "onEvent"] as const),
+  ...(["seed", "numInferenceSteps", "guidanceScale", "height", "width"] as const),
+  ...(["dtype", "threads", "revision", "variant", "subfolder", "token", "cacheDir", "localFilesOnly", "signal"] as const),
+];
+
 /** Refuses what can be refused before a model is opened. Errors: UsageError. */
-export function checkCompareOptions({ prompts, qtypes, targetPsnr, targetError, sensitivity }: CompareOptions): void {
-  if (prompts.length === 0) throw new UsageError("a comparison needs at least one prompt, got none");
+export function checkCompareOptions(options: CompareOptions): void {
+  const { prompts, qtypes, targetPsnr, targetError, sensitivity } = options;
+  for (const name of Object.keys(options)) {
+    if (KNOWN_OPTIONS.some((known) => known === name)) continue;
+    const near = nearestWord(name, KNOWN_OPTIONS);
+    const hint = near === undefined ? `the options are ${KNOWN_OPTIONS.join(", ")}` : `did you mean ${near}?`;
+    throw new UsageError(`there is no option ${JSON.stringify(name)} for a comparison`, { hint });
+  }
+  if (!Array.isArray(prompts) || prompts.length === 0) throw new UsageError("a comparison needs at least one prompt, got none");
   if (prompts.length > MOST_PROMPTS) throw new UsageError(`a comparison takes at most ${MOST_PROMPTS} prompts, got ${prompts.length}`);
-  if (qtypes.length === 0) throw new UsageError("a comparison needs at least one qtype, got none", { hint: "for example qint8" });
+  if (!Array.isArray(qtypes) || qtypes.length === 0)
+    throw new UsageError("a comparison needs at least one qtype, got none", { hint: "for example qint8" });
   const again = qtypes.find((spec, i) => qtypes.indexOf(spec) < i);
   if (again !== undefined) throw new UsageError(`qtype ${JSON.stringify(again)} was given twice`);
   for (const [name, value] of Object.entries({ targetPsnr, targetError })) {
@@ -83,6 +97,8 @@ export function generateOptionsOf(options: CompareOptions, prompt: number): Gene
 
 /** The seed of a prompt; after the largest comes 0. */
 function seedOf(seed: number | bigint, prompt: number): number | bigint {
+  // The generator says what is wrong with it.
+  if (typeof seed === "number" && !Number.isSafeInteger(seed)) return seed;
   const own = BigInt(seed) + BigInt(prompt);
   const wrapped = own > 2n ** 64n - 1n ? BigInt.asUintN(64, own) : own;
   const near = Number(wrapped);

@@ -1,7 +1,7 @@
 /** A worker thread that quantizes the blocks it is sent: the other end of quantize-pool-node.ts. */
 import { parentPort } from "node:worker_threads";
 import { CheckpointError } from "../errors.ts";
-import { releaseMemory } from "../tensor/release-memory.ts";
+import { releaseMemory } from "../tensor/releasable.ts";
 import { findQType } from "./qtype.ts";
 import type { BlockReply, BlockRequest } from "./quantize-pool-node.ts";
 import { type QuantizedBlock, quantizeBlock } from "./quantize-weight.ts";

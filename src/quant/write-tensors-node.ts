@@ -10,7 +10,7 @@ import { readTensor, type StoredTensor } from "../checkpoint/stored-tensor.ts";
 import { HalftoneError } from "../errors.ts";
 import { type FloatDType, fromFloat32, toFloat32 } from "../tensor/convert.ts";
 import { type ComputeDType, type DType, elementSizeBytes, isFloat } from "../tensor/dtype.ts";
-import { releaseMemory } from "../tensor/release-memory.ts";
+import { releaseMemory } from "../tensor/releasable.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import type { QType } from "./qtype.ts";
 import { defaultThreads, type QuantizePool, quantizePool } from "./quantize-pool-node.ts";

@@ -1,7 +1,7 @@
 import { DiffusionPipeline, demoModelFolder } from "halftone";
 
 // A limit for the process: how parts are held, guidance and decoding are planned so that it is kept, or the request is refused.
-const pipeline = await DiffusionPipeline.fromPretrained(demoModelFolder, { maxMemory: "400MB" });
+const pipeline = await DiffusionPipeline.fromPretrained(demoModelFolder, { maxMemory: "1GB" });
 const request = { seed: 0, numInferenceSteps: 4 };
 
 // Each part as one program, in memory while its phase lasts.

@@ -130,11 +130,11 @@ test("cancelling stops at once, keeps the partial file and writes no ref", async
   bench.hub.faults[WEIGHTS] = { slowBytes: 2000 };
   const controller = new AbortController();
   const started = performance.now();
-  setTimeout(() => controller.abort(), 150);
+  setTimeout(() => controller.abort(), 400);
   const error = await failureFrom(bench.resolve({ signal: controller.signal }));
   expect(error).toBeInstanceOf(CancelledError);
   expect(error.message).toBe(`the download of ${ID} was cancelled`);
-  expect(performance.now() - started).toBeLessThan(1000);
+  expect(performance.now() - started).toBeLessThan(3000);
   const [partial] = (await bench.blobs()).filter((name) => name.includes("incomplete"));
   expect(partial).toBe(`${RIGHT}.halftone.incomplete`);
   await expect(stat(join(bench.cacheDir, "models--maker--model", "refs"))).rejects.toThrow("ENOENT");

@@ -37,7 +37,7 @@ describe("halftone generate", () => {
     const { code, stdout, stderr } = await halftone(["generate", PROMPT, "--seed", "42"]);
     expect({ code, stdout }).toEqual({ code: 0, stdout: "halftone-42.png\n" });
     expect(stderr.split("\n").at(-2)).toMatch(
-      /^halftone-42\.png {2}128x128 {2}seed 42 {2}encode [\d.]+ s, denoise [\d.]+ s \(20 steps, [\d.]+ s\/step\), decode [\d.]+ s {2}peak \d+ MB$/,
+      /^halftone-42\.png {2}128x128 {2}seed 42 {2}encode [\d.]+ s, denoise [\d.]+ s \(20 steps, [\d.]+ s\/step\), decode [\d.]+ s {2}peak \d+ MB \(anonymous [\d.]+ MB, planned [\d.]+ MB\)$/,
     );
     expect(readdirSync(folder)).toEqual(["halftone-42.png"]);
     const { width, data } = decodePng(read("halftone-42.png"));
@@ -177,7 +177,7 @@ describe("halftone inspect", () => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(stdout).toMatch(/^model {2}demo\nclass {2}PixArtSigmaPipeline\n\npart +class +parameters +bytes {2}stored as\n/);
     expect(stdout).toMatch(/\ntransformer +PixArtTransformer2DModel +[\d.]+ M +[\d.]+ MB {2}float16\n/);
-    expect(stdout).toMatch(/\ntotal +[\d.]+ M +[\d.]+ MB\n$/);
+    expect(stdout).toMatch(/\ntotal +[\d.]+ M +[\d.]+ MB\n\n1 x 128 x 128 pixels, guidance batched, in [\d.]+ [MGT]B: fits\n/);
     const { parts } = JSON.parse((await halftone(["inspect", DEMO, "--json"])).stdout);
     expect(parts).toHaveLength(5);
   });

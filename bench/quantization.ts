@@ -41,8 +41,8 @@ const dtype = values.dtype as NonNullable<LoadOptions["dtype"]>;
 const PROMPTS = [
   "a red apple on a blue background",
   "a fox on a green background",
-  "castle, pink background",
-  "a rocket in front of a black wall",
+  "lion, orange background",
+  "a small penguin on a sky blue background",
 ].slice(0, Number(values.prompts));
 /** Parts, and modules of the transformer that stay float. */
 const WAYS = [

@@ -66,6 +66,8 @@ def main():
         values.pop("_name_or_path", None)  # a path of the machine that trained it
         path.write_text(json.dumps(values, indent=2) + "\n")
     (args.output / "README.md").write_text(text)
+    for path in args.output.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors writes files that their owner alone may read
     size = sum(path.stat().st_size for path in args.output.rglob("*") if path.is_file())
     PixArtSigmaPipeline.from_pretrained(args.output, torch_dtype=torch.float32)
     print(f"{args.output}: {size:,} bytes")

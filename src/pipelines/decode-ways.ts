@@ -39,6 +39,11 @@ const CANDIDATES: readonly DecodeWay[] = [
 ];
 /** Maps of the widest full-size features that the engine's memory has room for when it decodes whole: measured, its slack included. */
 const WHOLE_MAPS = 5.3;
+/**
+ * How much of what strips take in the engine at once the process holds in the end: measured, 3.4 to 4.8. The C library keeps what is given back
+ * to it in pieces (glibc up to 32 MB each); with MALLOC_MMAP_THRESHOLD_=1048576 in the environment it is 1.
+ */
+const KEPT_SCRATCH = 4;
 /** Sessions, statistics and what the allocators round up: measured. */
 const OVERHEAD_BYTES = 24e6;
 const FLOAT_BYTES = 4;
@@ -59,9 +64,8 @@ export function decodeCost(config: AutoencoderKLConfig, way: DecodeWay, height: 
   const factor = vaeScaleFactor(config);
   const sweeps = sweepFloats(planStrips(config, { height: height / factor, width: width / factor }, way.rows));
   const most = (of: (sweep: (typeof sweeps)[number]) => number) => FLOAT_BYTES * Math.max(...sweeps.map(of));
-  // Rows have one buffer for all sweeps, of which the pages that the largest has touched stay; nor does the C library return what the engine
-  // gave back to it.
-  const rowsBytes = most(({ rows }) => rows) + most(({ scratch }) => scratch);
+  // Rows have one buffer for all sweeps, of which the pages that the largest has touched stay.
+  const rowsBytes = most(({ rows }) => rows) + KEPT_SCRATCH * most(({ scratch }) => scratch);
   const heldBytes = most(({ maps, tables }) => tables + (way.maps === "memory" ? maps : 0));
   return {
     way,

@@ -9,11 +9,11 @@ const COPIES = { stored: 2, upsampled: 3 } as const;
 export interface SweepFloats {
   /** Maps that were written before or are now, and are read now or later. */
   readonly maps: number;
-  /** The same of tables. */
+  /** The same of tables, and of those that attention lays out anew. */
   readonly tables: number;
   /** Rows of the largest strip, before and after. */
   readonly rows: number;
-  /** What the engine takes for itself, about. */
+  /** What the engine takes for itself: copies of the largest strip. */
   readonly scratch: number;
 }
 
@@ -58,16 +58,16 @@ export function sweepFloats(plan: StripPlan): SweepFloats[] {
       return sum(alive.map(([, floats]) => floats));
     };
     const rows = sum(Object.values(rowFloats(plan, sweep)));
-    return { maps: held(mapSizes), tables: held(tableSizes), rows, scratch: scratchFloats(plan, sweep) };
+    const anew = sweep.source?.isUpsampled ? [] : (sweep.uses ?? []);
+    const tables = held(tableSizes) + sum(anew.map((name) => elementCount(plan.tables[name] as readonly number[])));
+    return { maps: held(mapSizes), tables, rows, scratch: scratchFloats(sweep) };
   });
 }
 
-/** The engine's own: copies of the strip, and of tables, which attention lays out anew. */
-function scratchFloats(plan: StripPlan, sweep: Sweep): number {
-  const { source, size, uses = [] } = sweep;
+function scratchFloats(sweep: Sweep): number {
+  const { source, size } = sweep;
   const rows = Math.max(...cutStrips(sweep).map(({ first, end }) => end - first));
-  const strip = (source?.isUpsampled ? COPIES.upsampled : COPIES.stored) * size.channels * rows * size.width;
-  return strip + (source?.isUpsampled ? 0 : sum(uses.map((name) => elementCount(plan.tables[name] as readonly number[]))));
+  return (source?.isUpsampled ? COPIES.upsampled : COPIES.stored) * size.channels * rows * size.width;
 }
 
 function sum(values: readonly number[]): number {

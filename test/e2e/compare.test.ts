@@ -33,7 +33,7 @@ async function pictures(spec?: string, exclude?: readonly string[]) {
   }
 }
 
-describe("settings", () => {
+describe("settings", { timeout: 180_000 }, () => {
   test("are measured as pictures that are made by themselves, the better the more bits they have", async () => {
     const { report, grid, output } = await compareQuantization(demoModelFolder, {
       ...FAST,
@@ -179,7 +179,7 @@ describe("what does not fit", () => {
   });
 });
 
-describe("the command", () => {
+describe("the command", { timeout: 120_000 }, () => {
   let compiled: CompiledPackage;
   beforeAll(async () => {
     compiled = await compilePackage();

@@ -30,7 +30,9 @@ const growth = mean(resident.slice(-tenth)) / mean(resident.slice(tenth, 2 * ten
 const result = { run, settings: { pictures: count }, growth, resident, anonymous };
 writeFileSync("bench/results/memory-leak.json", `${JSON.stringify(result)}\n`);
 writeFileSync("docs/pictures/memory-leak.svg", plot());
-console.log(`after the first picture ${megabytes(resident[0])}, after the last ${megabytes(resident.at(-1))}; growth ${(100 * growth).toFixed(2)} %`);
+console.log(
+  `after the first picture ${megabytes(resident[0])}, after the last ${megabytes(resident.at(-1))}; growth ${(100 * growth).toFixed(2)} %`,
+);
 process.exitCode = growth > 0.02 ? 1 : 0;
 
 function megabytes(bytes: number | undefined): string {
@@ -43,7 +45,9 @@ function plot(): string {
   const most = Math.max(...resident);
   const line = (numbers: readonly number[], colour: string) => {
     const x = (i: number) => left + ((width - left - 10) * i) / Math.max(1, count - 1);
-    const points = numbers.map((value, i) => `${x(i).toFixed(1)},${(height - bottom - ((height - bottom - 20) * value) / most).toFixed(1)}`);
+    const points = numbers.map(
+      (value, i) => `${x(i).toFixed(1)},${(height - bottom - ((height - bottom - 20) * value) / most).toFixed(1)}`,
+    );
     return `<polyline fill="none" stroke="${colour}" points="${points.join(" ")}"/>`;
   };
   const text = `<text x="${left}" y="14">resident (dark) and anonymous (light) memory after each of ${count} pictures; top: ${megabytes(most)}</text>`;

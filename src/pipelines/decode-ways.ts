@@ -37,13 +37,14 @@ const CANDIDATES: readonly DecodeWay[] = [
   { kind: "strips", rows: 16, maps: "file" },
   { kind: "strips", rows: 8, maps: "file" },
 ];
-/** Maps of the widest full-size features that the engine's memory has room for when it decodes whole: measured, its slack included. */
+/** Maps of the widest full-size features that the engine's memory has room for when it decodes whole: measured, its slack included, at 512 x 512.
+ * It grows by doubling, so that sizes in between take more: 6.7 at 768 x 768. */
 const WHOLE_MAPS = 5.3;
 /**
- * How much of what strips take in the engine at once the process holds in the end: measured, 3.4 to 4.8. The C library keeps what is given back
- * to it in pieces (glibc up to 32 MB each); with MALLOC_MMAP_THRESHOLD_=1048576 in the environment it is 1.
+ * How much of what strips take in the engine at once the process holds in the end: measured, 4.6 to 5.9, and 7.4 at 1024 x 1024 with maps in files.
+ * The C library keeps what is given back to it in pieces (glibc up to 32 MB each), and how much is chance.
  */
-const KEPT_SCRATCH = 4;
+const KEPT_SCRATCH = 5;
 /** Sessions, statistics and what the allocators round up: measured. */
 const OVERHEAD_BYTES = 24e6;
 const FLOAT_BYTES = 4;

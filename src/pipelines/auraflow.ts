@@ -19,7 +19,7 @@ import { vaeScaleFactor } from "../models/autoencoder-kl/config.ts";
 import { UMT5ConfigSchema } from "../models/t5/config.ts";
 import { Executor } from "../runtime/executor.ts";
 import { FLOW_MATCHING_SCHEDULERS } from "../schedulers/registry.ts";
-import type { FloatTensor, Tensor } from "../tensor/tensor.ts";
+import { type FloatTensor, floatTensor, type Tensor } from "../tensor/tensor.ts";
 import { batchPieces, doubled, joinBatch, repeatEach } from "./batch.ts";
 import type { DiffusionModel } from "./diffusion-model.ts";
 import { encodeWithT5, t5Graph } from "./encode-t5.ts";
@@ -29,7 +29,7 @@ import { callModel } from "./model-call.ts";
 import { checkLatentChannels, checkTextWidth, checkVocabulary, partConfig, vaeConfig, withLatentSize } from "./part-configs.ts";
 import { modelOf, type PipelineParts, tokenizerOf } from "./parts.ts";
 import type { Denoiser, PipelineClass, WorkSize } from "./pipeline-class.ts";
-import { guidedTexts, type PromptTokens, tokenizeTexts } from "./prompt.ts";
+import { guidedTexts, longestText, type NamedText, type PromptTokens, tokenizeTexts } from "./prompt.ts";
 import type { Request } from "./request.ts";
 
 /** The scheduler counts timesteps from 0 to 1000, the transformer from 0 to 1. */
@@ -91,22 +91,23 @@ export const auraFlow: PipelineClass<FloatTensor> = {
 
   canSplitGuidance: true,
 
+  // Padding is masked in the encoder, and zeros stand for it in the transformer.
+  textTokens: (parts, request) => longestText(tokenizerOf(parts, "tokenizer"), textsOf(request), request.maxSequenceLength),
+
   workload(parts, request, size, guidance) {
-    const texts = { batch: request.guided ? 2 : 1, tokens: request.maxSequenceLength };
+    const texts = { batch: request.guided ? 2 : 1, tokens: request.textTokens };
     const batch = (texts.batch * request.numImagesPerPrompt) / callsOfStep(request.guided, guidance);
     return {
       encode: [["text_encoder", t5Graph(parts, "text_encoder", texts)]],
-      denoise: [["transformer", transformerGraph(parts, callSize(size, [batch, texts.tokens]))]],
+      denoise: [["transformer", transformerGraph(parts, callSize(size, [batch, request.maxSequenceLength]))]],
     };
   },
 
   async *encode(parts, request) {
-    const positive = { name: "prompt", text: request.prompt };
-    const negative = { name: "negative prompt", text: request.negativePrompt };
-    const texts = guidedTexts(request.guided, negative, positive);
-    const tokens = yield* tokenizeTexts(tokenizerOf(parts, "tokenizer"), texts, request.maxSequenceLength);
+    const tokenizer = tokenizerOf(parts, "tokenizer");
+    const tokens = yield* tokenizeTexts(tokenizer, textsOf(request), request.textTokens);
     const hidden = yield* encodeWithT5(parts, "text_encoder", tokens, request.signal);
-    return repeatEach(withoutPadding(hidden, tokens), request.numImagesPerPrompt);
+    return repeatEach(zeroPadded(hidden, tokens, request.maxSequenceLength, tokenizer.paddingSide), request.numImagesPerPrompt);
   },
 
   denoiser(parts, request, size, text) {
@@ -114,11 +115,28 @@ export const auraFlow: PipelineClass<FloatTensor> = {
   },
 };
 
-/** Sets the vectors of padding to 0. */
-function withoutPadding({ shape, data }: FloatTensor, tokens: readonly PromptTokens[]): FloatTensor {
-  const width = shape.at(-1) as number;
-  const mask = tokens.flatMap((text) => text.mask);
-  return { shape, dtype: "float32", data: data.map((value, i) => value * (mask[Math.floor(i / width)] as number)) };
+function textsOf({ guided, prompt, negativePrompt }: Request): readonly NamedText[] {
+  return guidedTexts(guided, { name: "negative prompt", text: negativePrompt }, { name: "prompt", text: prompt });
+}
+
+/** Zeros in place of padding, and so many more that a text has `length` tokens: [texts, tokens, width] -> [texts, length, width]. */
+function zeroPadded(
+  { shape, data }: FloatTensor,
+  tokens: readonly PromptTokens[],
+  length: number,
+  side: "left" | "right" = "right",
+): FloatTensor {
+  const [texts, encoded, width] = shape as [number, number, number];
+  const padded = floatTensor([texts, length, width]);
+  const first = side === "left" ? length - encoded : 0;
+  for (const [text, { mask }] of tokens.entries()) {
+    for (const [token, isText] of mask.entries()) {
+      if (isText === 0) continue;
+      const from = (text * encoded + token) * width;
+      padded.data.set(data.subarray(from, from + width), (text * length + first + token) * width);
+    }
+  }
+  return padded;
 }
 
 /** The size of a call for a text [batch, tokens, …]. */

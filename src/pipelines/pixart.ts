@@ -26,7 +26,7 @@ import { callModel } from "./model-call.ts";
 import { checkLatentChannels, checkTextWidth, checkVocabulary, partConfig, vaeConfig, withLatentSize } from "./part-configs.ts";
 import { modelOf, type PipelineParts, tokenizerOf } from "./parts.ts";
 import type { Denoiser, PipelineClass, WorkSize } from "./pipeline-class.ts";
-import { guidedTexts, prepareCaption, tokenizeTexts } from "./prompt.ts";
+import { guidedTexts, longestText, type NamedText, prepareCaption, tokenizeTexts } from "./prompt.ts";
 import type { Request, RequestDefaults } from "./request.ts";
 import { nearestTrainedSize } from "./resolution-binning.ts";
 
@@ -69,7 +69,7 @@ const shared = {
     const batch = request.numImagesPerPrompt * (request.guided ? 2 : 1);
     const patches = (size.latentHeight * size.latentWidth) / config.patch_size ** 2;
     const width = config.num_attention_heads * config.attention_head_dim;
-    const tokens = request.maxSequenceLength;
+    const tokens = request.textTokens;
     // Hidden states, queries, keys, values and the rows of a feed-forward; the caption, its projection, keys and values; scores of the caption.
     const perPicture =
       patches * width * 8 + tokens * ((config.caption_channels ?? width) + 3 * width) + config.num_attention_heads * patches * tokens;
@@ -83,8 +83,11 @@ const shared = {
 
   canSplitGuidance: true,
 
+  // Padding is masked in the encoder and in the transformer, where -10000 on its scores leaves it a share of exactly 0.
+  textTokens: (parts, request) => longestText(tokenizerOf(parts, "tokenizer"), captions(request), request.maxSequenceLength),
+
   workload(parts, request, size, guidance) {
-    const texts = { batch: request.guided ? 2 : 1, tokens: request.maxSequenceLength };
+    const texts = { batch: request.guided ? 2 : 1, tokens: request.textTokens };
     const batch = (texts.batch * request.numImagesPerPrompt) / callsOfStep(request.guided, guidance);
     return {
       encode: [["text_encoder", t5Graph(parts, "text_encoder", texts)]],
@@ -93,11 +96,8 @@ const shared = {
   },
 
   async *encode(parts, request) {
-    const { guided, maxSequenceLength, numImagesPerPrompt: images } = request;
-    const positive = { name: "prompt", text: prepareCaption(request.prompt) };
-    const negative = { name: "negative prompt", text: prepareCaption(request.negativePrompt) };
-    const texts = guidedTexts(guided, negative, positive);
-    const tokens = yield* tokenizeTexts(tokenizerOf(parts, "tokenizer"), texts, maxSequenceLength);
+    const { textTokens, numImagesPerPrompt: images } = request;
+    const tokens = yield* tokenizeTexts(tokenizerOf(parts, "tokenizer"), captions(request), textTokens);
     const hidden = yield* encodeWithT5(parts, "text_encoder", tokens, request.signal);
     return {
       encoderHiddenStates: repeatEach(hidden, images),
@@ -125,6 +125,11 @@ export const pixArtSigma: PipelineClass<Conditioning> = pixArtPipeline({
   givesSize: false,
   binnedSampleSizes: [32, 64, 128, 256],
 });
+
+function captions({ guided, prompt, negativePrompt }: Request): readonly NamedText[] {
+  const positive = { name: "prompt", text: prepareCaption(prompt) };
+  return guidedTexts(guided, { name: "negative prompt", text: prepareCaption(negativePrompt) }, positive);
+}
 
 function defaults(parts: PipelineParts, { maxSequenceLength }: PixArtVariant): RequestDefaults {
   const transformer = transformerConfig(parts);
@@ -168,7 +173,7 @@ function sizeConditions({ height, width }: WorkSize, batch: number): NonNullable
 
 function modelSize(request: Request, size: WorkSize, batch: number): PixArtSize {
   const { latentHeight, latentWidth } = size;
-  return { batch, latentHeight, latentWidth, captionTokens: request.maxSequenceLength, timesteps: 1 };
+  return { batch, latentHeight, latentWidth, captionTokens: request.textTokens, timesteps: 1 };
 }
 
 function transformerGraph(parts: PipelineParts, size: PixArtSize): ModelGraph {

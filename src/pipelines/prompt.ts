@@ -41,6 +41,11 @@ export function* tokenizeTexts(
   return tokens;
 }
 
+/** Tokens that the longest of the texts fills, `maxLength` at most. */
+export function longestText(tokenizer: Tokenizer, texts: readonly NamedText[], maxLength: number): number {
+  return Math.max(...texts.map(({ text }) => Math.min(maxLength, tokenizer.encode(text).length)));
+}
+
 function tokenizePrompt(tokenizer: Tokenizer, prompt: string, maxLength: number): PromptTokens {
   const { eosTokenId, padTokenId, paddingSide } = tokenizer;
   const { inputIds, attentionMask, cut } = padTokens(tokenizer.encode(prompt), { maxLength, padTokenId, eosTokenId, paddingSide });

@@ -22,6 +22,8 @@ export interface Request extends ClassOptionValues {
   readonly width: number;
   readonly numImagesPerPrompt: number;
   readonly maxSequenceLength: number;
+  /** Tokens of padded texts that are calculated with: less than maxSequenceLength where the class knows that padding does not count. */
+  readonly textTokens: number;
   readonly latents: FloatTensor | undefined;
   readonly signal: AbortSignal | undefined;
 }
@@ -94,6 +96,11 @@ export function checkRequest(prompt: unknown, options: GenerateOptions, pipeline
   const height = sizeOption("height", options.height ?? defaults.size, multiple);
   const width = sizeOption("width", options.width ?? defaults.size, multiple);
   const guidanceScale = numberOption("guidanceScale", options.guidanceScale ?? defaults.guidanceScale);
+  const maxSequenceLength = integerOption(
+    "maxSequenceLength",
+    options.maxSequenceLength ?? defaults.maxSequenceLength,
+    defaults.longestSequence ?? defaults.maxSequenceLength,
+  );
   const request = {
     ...ofClass,
     prompt,
@@ -105,11 +112,8 @@ export function checkRequest(prompt: unknown, options: GenerateOptions, pipeline
     height,
     width,
     numImagesPerPrompt: integerOption("numImagesPerPrompt", options.numImagesPerPrompt ?? 1, MAX_IMAGES),
-    maxSequenceLength: integerOption(
-      "maxSequenceLength",
-      options.maxSequenceLength ?? defaults.maxSequenceLength,
-      defaults.longestSequence ?? defaults.maxSequenceLength,
-    ),
+    maxSequenceLength,
+    textTokens: maxSequenceLength,
     latents: options.latents,
     signal: options.signal,
   };

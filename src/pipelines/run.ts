@@ -28,11 +28,12 @@ export type RecipeBase = Omit<Recipe, "imageIndex">;
 export async function* run(
   pipeline: PipelineClass,
   parts: PipelineParts,
-  request: Request,
+  asked: Request,
   recipe: RecipeBase,
   given: readonly string[] = [],
 ): AsyncGenerator<PipelineEvent> {
   const started = performance.now();
+  const request = { ...asked, textTokens: pipeline.textTokens?.(parts, asked) ?? asked.textTokens };
   const warnings = [...given];
   const phases: PhaseReport[] = [];
   const size = pipeline.workSize(parts, request);

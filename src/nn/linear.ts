@@ -1,7 +1,7 @@
 /** The affine layer, torch's nn.Linear: the layer that quantization replaces. */
 import type { Weights } from "../checkpoint/weights.ts";
 import type { Graph, Value } from "../graph/graph.ts";
-import { add, matMulTransposed, split } from "../graph/operators.ts";
+import { add, biasGelu, gelu, matMulTransposed, split } from "../graph/operators.ts";
 import { fusedLayerWeight, layerWeight } from "./layer-weight.ts";
 import { isSliced, slicedProduct } from "./sliced-product.ts";
 import { weightValue } from "./weight.ts";
@@ -14,10 +14,12 @@ export interface LinearOptions {
   bias?: boolean;
   /** Keeps the stored precision whatever the pipeline's dtype. */
   keepPrecision?: boolean;
+  /** GELU by tanh of the result, in one pass with the bias. Default: none. */
+  gelu?: boolean;
 }
 
 /**
- * x times the transposed weight, plus the bias.
+ * x times the transposed weight, plus the bias, and the activation if one is asked for.
  *
  * Shapes: x [..., in], weight [out, in], bias [out] -> [..., out].
  */
@@ -25,8 +27,9 @@ export function linear(g: Graph, weights: Weights, x: Value, options: LinearOpti
   const shape = [options.out, x.shape.at(-1) as number];
   const asked = { kind: "linear", shape, after: x, keepPrecision: options.keepPrecision } as const;
   const product = slicedProduct(g, weights, x, asked) ?? matMulTransposed(g, x, layerWeight(g, weights, asked));
-  if (options.bias === false) return product;
-  return add(g, product, weightValue(g, weights.tensor("bias", [options.out]), { after: x }));
+  if (options.bias === false) return options.gelu === true ? gelu(g, product, "tanh") : product;
+  const bias = weightValue(g, weights.tensor("bias", [options.out]), { after: x });
+  return options.gelu === true ? biasGelu(g, product, bias) : add(g, product, bias);
 }
 
 /**

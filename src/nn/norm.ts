@@ -11,6 +11,7 @@ import {
   rmsNormalization,
   split,
 } from "../graph/operators.ts";
+import { elementCount } from "../tensor/tensor.ts";
 import { linear } from "./linear.ts";
 import { weightValue } from "./weight.ts";
 
@@ -29,9 +30,31 @@ export function rmsNorm(g: Graph, weights: Weights, x: Value, epsilon: number): 
   return rmsNormalization(g, x, scale, epsilon);
 }
 
-/** Scales normalised values by 1 + scale and adds shift (adaptive layer norm); x [batch, tokens, width], scale and shift [batch or 1, 1, width]. */
+/**
+ * LayerNorm whose values are scaled by 1 + scale and shifted (adaptive layer norm); `weights` as of layerNorm.
+ *
+ * Shapes: x [batch, tokens, width], scale and shift [batch or 1, 1, width]. With the same vectors for all pictures they are the norm's own
+ * weights, and take no pass over the values of their own.
+ */
+export function modulatedLayerNorm(
+  g: Graph,
+  weights: Weights | undefined,
+  x: Value,
+  epsilon: number,
+  { scale, shift }: { scale: Value; shift: Value },
+): Value {
+  const width = x.shape.at(-1) as number;
+  if (weights !== undefined || elementCount(scale.shape) !== width) return modulate(g, layerNorm(g, weights, x, epsilon), scale, shift);
+  return layerNormalization(g, x, reshape(g, onePlus(g, scale), [width]), reshape(g, shift, [width]), epsilon);
+}
+
+/** Scales values by 1 + scale and shifts them; shapes as of modulatedLayerNorm. */
 export function modulate(g: Graph, x: Value, scale: Value, shift: Value): Value {
-  return add(g, multiply(g, x, add(g, scale, g.floats([1]))), shift);
+  return add(g, multiply(g, x, onePlus(g, scale)), shift);
+}
+
+function onePlus(g: Graph, scale: Value): Value {
+  return add(g, scale, g.floats([1]));
 }
 
 /**

@@ -3,7 +3,7 @@ import { fixturePath } from "../../test/support/fixture.ts";
 import { UsageError } from "../errors.ts";
 import { floatTensor } from "../tensor/tensor.ts";
 import type { PipelineEvent } from "./events.ts";
-import { type PlanLimits, phaseBudget, planMemory, refuseUnfit } from "./memory-plan.ts";
+import { type PlanLimits, phaseMemory, planMemory, refuseUnfit } from "./memory-plan.ts";
 import { type OpenedPipeline, openPipeline } from "./open-pipeline.ts";
 import type { GenerateOptions } from "./options.ts";
 import type { GuidanceWay } from "./pipeline-class.ts";
@@ -22,7 +22,8 @@ const limits = (maxBytes: number): PlanLimits => ({ maxBytes, processBytes: 50e6
 
 function plan(maxBytes: number, options: GenerateOptions = LARGE, change: Partial<PlanLimits> = {}) {
   const { pipelineClass, parts } = opened;
-  const request = checkRequest("a fox", options, pipelineClass, parts);
+  // A long prompt: the scores of its tokens take the most where the picture is large.
+  const request = checkRequest("a fox ".repeat(300), options, pipelineClass, parts);
   return planMemory(pipelineClass, parts, request, pipelineClass.workSize(parts, request), { ...limits(maxBytes), ...change });
 }
 
@@ -51,6 +52,16 @@ describe("a plan", () => {
     expect(phaseOf(short, "denoise").peakBytes).toBeLessThan(0.8 * phaseOf(shorter, "denoise").peakBytes);
   });
 
+  it("takes less for a short prompt than for a long one", () => {
+    const { pipelineClass, parts } = opened;
+    const request = checkRequest("a fox", LARGE, pipelineClass, parts);
+    expect(request.textTokens).toBeLessThan(10);
+    const short = planMemory(pipelineClass, parts, request, pipelineClass.workSize(parts, request), limits(1e10));
+    const peak = (found: typeof short, phase: string) => phaseOf(found, phase).peakBytes;
+    expect(peak(short, "denoise")).toBeLessThan(0.8 * peak(plan(1e10), "denoise"));
+    expect(peak(short, "encode")).toBeLessThan(peak(plan(1e10), "encode"));
+  });
+
   it("keeps guidance in one call where there is none", () => {
     expect(plan(1e8, { ...LARGE, guidanceScale: 1 }).guidance).toBe("batched");
   });
@@ -64,7 +75,8 @@ describe("a plan", () => {
 
   it("leaves a phase what the process has not taken already", () => {
     const found = plan(1e9);
-    expect(phaseBudget(found, "encode")).toBe(found.budgetBytes - 50e6);
+    expect(phaseMemory(found, "encode", undefined)).toEqual({ budgetBytes: found.budgetBytes - 50e6, isRepeated: false });
+    expect(phaseMemory(found, "denoise", "streamed")).toMatchObject({ prefer: "streamed", isRepeated: true });
     expect(found.budgetBytes).toBeLessThan(1e9);
   });
 

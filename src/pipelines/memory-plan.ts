@@ -86,10 +86,15 @@ export function planMemory(
   return plan as MemoryPlan;
 }
 
-/** What a program of a phase may take. */
-export function phaseBudget(plan: MemoryPlan, phase: Phase): number {
+/** What a program of a phase may take, and how it is to be held. */
+export function phaseMemory(plan: MemoryPlan, phase: Phase, prefer: HoldOptions["prefer"]): HoldOptions {
   const found = plan.phases.find((candidate) => candidate.phase === phase);
-  return plan.budgetBytes - (found?.processBytes ?? 0);
+  return { budgetBytes: plan.budgetBytes - (found?.processBytes ?? 0), prefer, isRepeated: isRepeated(phase) };
+}
+
+/** Only the transformer is called at every step. */
+function isRepeated(phase: Phase): boolean {
+  return phase === "denoise";
 }
 
 function planPhases(
@@ -100,13 +105,9 @@ function planPhases(
   { processBytes, budgetBytes, guidance, prefer }: PlanLimits & { budgetBytes: number; guidance: GuidanceWay },
 ): PhasePlan[] {
   const work = pipeline.workload?.(parts, request, size, guidance) ?? { encode: [], denoise: [] };
-  const hold = (part: string, model: ModelGraph, held: number): PartPlan => ({
-    part,
-    weightBytes: weightBytesOf(parts, part),
-    ...planHold(model, { budgetBytes: budgetBytes - held, prefer }),
-  });
   const phase = (name: Phase, held: number, models: readonly (readonly [string, ModelGraph])[]): PhasePlan => {
-    const plans = models.map(([part, model]) => hold(part, model, held));
+    const options = { budgetBytes: budgetBytes - held, prefer, isRepeated: isRepeated(name) };
+    const plans = models.map(([part, model]) => ({ part, weightBytes: weightBytesOf(parts, part), ...planHold(model, options) }));
     return { phase: name, parts: plans, processBytes: held, peakBytes: held + Math.max(0, ...plans.map(({ peakBytes }) => peakBytes)) };
   };
   const conditioning = Math.max(0, ...work.denoise.map(([, model]) => inputBytes(model)));

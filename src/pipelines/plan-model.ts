@@ -45,7 +45,9 @@ export async function planModel(idOrFolder: string, options: PlanOptions = {}): 
     if (quantization !== undefined) quantizeParts(parts.models, quantization);
     for (const model of own) model.assumeFrozen();
     pipelineClass.checkParts(parts);
-    const request = checkRequest("", { height, width, numImagesPerPrompt, guidanceScale }, pipelineClass, parts);
+    const asked = checkRequest("", { height, width, numImagesPerPrompt, guidanceScale }, pipelineClass, parts);
+    // For a prompt of any length.
+    const request = { ...asked, textTokens: asked.maxSequenceLength };
     const size = pipelineClass.workSize(parts, request);
     const limits = memoryLimits(parts);
     const plan = planMemory(pipelineClass, parts, request, size, limits);

@@ -118,7 +118,7 @@ export function checkRequest(prompt: unknown, options: GenerateOptions, pipeline
     signal: options.signal,
   };
   pipelineClass.checkRequest?.(parts, request);
-  return request;
+  return { ...request, textTokens: pipelineClass.textTokens?.(parts, request) ?? maxSequenceLength };
 }
 
 /** Options of other classes pass here: readClassOptions says whose they are not. */

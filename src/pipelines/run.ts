@@ -16,7 +16,7 @@ import type { Sampling, StartOptions } from "../schedulers/scheduler.ts";
 import { elementCount, type FloatTensor, floatTensor } from "../tensor/tensor.ts";
 import { decodeLatents, minimumDecodeBytes } from "./decode.ts";
 import type { Phase, PhaseReport, PipelineEvent } from "./events.ts";
-import { type MemoryPlan, type PlanLimits, phaseBudget, planMemory, refuseUnfit } from "./memory-plan.ts";
+import { type MemoryPlan, type PlanLimits, phaseMemory, planMemory, refuseUnfit } from "./memory-plan.ts";
 import type { PipelineParts } from "./parts.ts";
 import type { Denoiser, PipelineClass, WorkSize } from "./pipeline-class.ts";
 import type { Request } from "./request.ts";
@@ -28,12 +28,11 @@ export type RecipeBase = Omit<Recipe, "imageIndex">;
 export async function* run(
   pipeline: PipelineClass,
   parts: PipelineParts,
-  asked: Request,
+  request: Request,
   recipe: RecipeBase,
   given: readonly string[] = [],
 ): AsyncGenerator<PipelineEvent> {
   const started = performance.now();
-  const request = { ...asked, textTokens: pipeline.textTokens?.(parts, asked) ?? asked.textTokens };
   const warnings = [...given];
   const phases: PhaseReport[] = [];
   const size = pipeline.workSize(parts, request);
@@ -48,7 +47,7 @@ export async function* run(
   collectGarbage();
   const planned = (phase: Phase): PipelineParts => ({
     ...parts,
-    runtime: withMemory(parts.runtime, { budgetBytes: phaseBudget(plan, phase), prefer: parts.memory?.prefer }),
+    runtime: withMemory(parts.runtime, phaseMemory(plan, phase, parts.memory?.prefer)),
     guidance: plan.guidance,
     decodeWay: plan.phases.find(({ decodeWay }) => decodeWay !== undefined)?.decodeWay,
   });

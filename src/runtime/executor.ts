@@ -25,6 +25,8 @@ export class Executor {
   readonly plan: PlannedHold;
   private readonly runtime: Runtime;
   private readonly model: ModelGraph;
+  /** Nodes of graphs that were built since garbage was last collected. */
+  private compiledNodes = 0;
   private readonly pieces: { readonly piece: ModelPiece; program: Program | undefined }[];
 
   /** Without a plan, the fastest that fits what the runtime may take. */
@@ -74,11 +76,18 @@ export class Executor {
     }
   }
 
-  /** A graph of thousands of nodes leaves tens of megabytes of garbage behind, which are not to lie beside the engine's. */
+  /** Graphs of thousands of nodes leave tens of megabytes of garbage behind, which are not to lie beside the engine's. */
   private async compile(piece: ModelPiece, keepScratchMemory: boolean): Promise<Program> {
-    const program = await this.runtime.compile(piece.build(), { keepScratchMemory });
-    this.runtime.collectGarbage?.();
+    const graph = piece.build();
+    const program = await this.runtime.compile(graph, { keepScratchMemory });
+    this.compiledNodes += graph.nodes.length;
+    if (this.compiledNodes >= COLLECTED_FROM_NODES) this.collectGarbage();
     return program;
+  }
+
+  private collectGarbage(): void {
+    this.compiledNodes = 0;
+    this.runtime.collectGarbage?.();
   }
 
   /** What is dropped is given back before the next program asks for memory, not when the collector comes by. */
@@ -94,12 +103,13 @@ export class Executor {
       delete state[name];
       droppedBytes += tensor.data.byteLength;
     }
-    if (droppedBytes >= COLLECTED_FROM_BYTES) this.runtime.collectGarbage?.();
+    if (droppedBytes >= COLLECTED_FROM_BYTES) this.collectGarbage();
   }
 }
 
-/** A collection takes some milliseconds; what is smaller may wait for the next. */
-const COLLECTED_FROM_BYTES = 4e6;
+/** A collection takes 5 to 20 ms; what is smaller may wait for the next. */
+const COLLECTED_FROM_BYTES = 16e6;
+const COLLECTED_FROM_NODES = 1000;
 
 /** Runs a generator to its end and returns its result, for callers who do not want progress. */
 export async function finish<T>(generator: AsyncGenerator<unknown, T>): Promise<T> {

@@ -60,7 +60,8 @@ export function* playArena(graph: Graph): Generator<ArenaStep> {
   }
 }
 
-function shapesOf(graph: Graph): ReadonlyMap<string, Value["shape"]> {
+/** Shapes of all values of a graph by their names. */
+export function shapesOf(graph: Graph): ReadonlyMap<string, Value["shape"]> {
   const all: Pick<Value, "name" | "shape">[] = [...graph.inputs, ...graph.constants.map(({ value }) => value), ...graph.weights.values()];
   for (const { outputs } of graph.nodes) all.push(...outputs);
   return new Map(all.map(({ name, shape }) => [name, shape]));

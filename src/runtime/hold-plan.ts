@@ -1,15 +1,15 @@
 /**
  * How a model is held in memory, and what that will take: decided from its graphs alone, before anything is compiled.
  *
- * With four segments a program, compiled anew at every call, PixArt-Σ takes as much processor time as with all segments in one program that
- * is kept (7.6 and 7.5 s a step of 12 blocks at 512 x 512), and a caller hears of its progress and can stop it in between. With one segment a
- * program it is 12 % slower, because each begins on fresh pages. So a model is one program where that is small, else programs of four segments,
- * and of fewer where memory is short.
+ * Fastest is one program that is kept: it is compiled once and finds its scratch memory where the last call left it. But while it runs,
+ * nothing is heard of its progress and it cannot be stopped, so it must not take long. Else four segments share a program, compiled anew at
+ * every call, and fewer where memory is short. Measured in bench/segments; docs/memory.md has the table.
  */
 import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import { type ModelGraph, type ModelPiece, modelPieces } from "../graph/segment.ts";
 import { elementCount } from "../tensor/tensor.ts";
+import { graphFlops } from "./graph-flops.ts";
 import { predictGraphMemory, valueBytes } from "./graph-memory.ts";
 
 /** How a model is held in memory. */
@@ -31,10 +31,14 @@ export interface HoldOptions {
   readonly budgetBytes?: number | undefined;
   /** What is wanted whatever the budget: the whole model as one program, or segment by segment. Default: what suits the model and fits. */
   readonly prefer?: HoldPlan["hold"] | undefined;
+  /** Whether the model is called again and again, so that keeping its programs is worth something. Default false. */
+  readonly isRepeated?: boolean | undefined;
 }
 
-/** Up to this many bytes of widened weights a model is compiled whole. */
+/** Up to this many bytes of widened weights a model is compiled whole, however often it is called. */
 const WHOLE_UP_TO_BYTES = 256 * 1024 * 1024;
+/** Work of a program, in operations: some seconds on two cores with AVX-512, for which its caller has to wait. */
+const WHOLE_UP_TO_FLOPS = 4e12;
 /** Segments of a program, the fastest first. */
 const STREAMED = [4, 2, 1];
 /** The engine's own: buffers of its threads and operators, and what a node of a compiled graph takes. Measured on PixArt, T5 and VAE. */
@@ -42,9 +46,10 @@ const ENGINE_BYTES = 14e6;
 const NODE_BYTES = 6e3;
 
 /** The fastest plan that fits the budget, or the smallest where none does. */
-export function planHold(model: ModelGraph, { budgetBytes = Number.POSITIVE_INFINITY, prefer }: HoldOptions = {}): PlannedHold {
+export function planHold(model: ModelGraph, options: HoldOptions = {}): PlannedHold {
+  const { budgetBytes = Number.POSITIVE_INFINITY } = options;
   let best: PlannedHold | undefined;
-  for (const plan of candidates(model, prefer)) {
+  for (const plan of candidates(model, options)) {
     const peakBytes = predictPeak(model, plan);
     if (best === undefined || peakBytes < best.peakBytes) best = { ...plan, peakBytes };
     if (peakBytes <= budgetBytes) break;
@@ -91,17 +96,25 @@ export function neededAfter(model: ModelGraph, pieces: readonly ModelPiece[], in
   return new Set([...model.outputs, ...pieces.slice(index + 1).flatMap(({ inputs }) => inputs)]);
 }
 
-function candidates(model: ModelGraph, prefer: HoldPlan["hold"] | undefined): HoldPlan[] {
+function candidates(model: ModelGraph, { prefer, isRepeated = false }: HoldOptions): HoldPlan[] {
   const whole: HoldPlan = { hold: "resident", segmentsPerProgram: model.segments.length };
   const streamed = STREAMED.map((segmentsPerProgram): HoldPlan => ({ hold: "streamed", segmentsPerProgram }));
   if (prefer === "resident") return [whole];
   if (prefer === "streamed") return streamed.slice(-1);
-  return widenedWeightBytes(model) <= WHOLE_UP_TO_BYTES ? [whole, ...streamed] : streamed;
+  const { weightBytes, flops } = sizeOf(model);
+  const isWhole = weightBytes <= WHOLE_UP_TO_BYTES || (isRepeated && flops <= WHOLE_UP_TO_FLOPS);
+  return isWhole ? [whole, ...streamed] : streamed;
 }
 
-/** Bytes that a model's weights take when widened to float32: what decides whether it is worth splitting. */
-function widenedWeightBytes(model: ModelGraph): number {
-  const weights = modelPieces(model, 1).flatMap((piece) => [...piece.build().weights.values()]);
-  // Codes of 4 and 2 bits lie two and more to a byte; a rough count will do here.
-  return weights.reduce((sum, { dtype, shape }) => sum + (dtype === "uint8" ? 8 : 4) * elementCount(shape), 0);
+/** Bytes that a model's weights take when widened to float32, and its operations: what decides whether it is worth splitting. */
+function sizeOf(model: ModelGraph): { weightBytes: number; flops: number } {
+  let weightBytes = 0;
+  let flops = 0;
+  for (const piece of modelPieces(model, 1)) {
+    const graph = piece.build();
+    // Codes of 4 and 2 bits lie two and more to a byte; a rough count will do here.
+    for (const { dtype, shape } of graph.weights.values()) weightBytes += (dtype === "uint8" ? 8 : 4) * elementCount(shape);
+    flops += graphFlops(graph);
+  }
+  return { weightBytes, flops };
 }

@@ -10,7 +10,7 @@ import type { Graph, Value } from "../../graph/graph.ts";
 import { add, multiply, silu } from "../../graph/operators.ts";
 import { type AttentionOptions, attention, jointAttention } from "../../nn/attention.ts";
 import { linear } from "../../nn/linear.ts";
-import { adaptiveVectors, layerNorm, modulate } from "../../nn/norm.ts";
+import { adaptiveVectors, layerNorm, modulatedLayerNorm } from "../../nn/norm.ts";
 import { type AuraFlowConfig, feedForwardWidth } from "./config.ts";
 
 /** torch's default, which FP32LayerNorm keeps. */
@@ -59,14 +59,16 @@ interface AdaptiveNorm {
 function adaptiveNorm(g: Graph, weights: Weights, x: Value, conditioning: Value): AdaptiveNorm {
   const vectors = adaptiveVectors(g, weights, conditioning, 6, false) as [Value, Value, Value, Value, Value, Value];
   const [shift, scale, gateAttention, shiftFeed, scaleFeed, gateFeed] = vectors;
-  const normed = modulate(g, layerNorm(g, undefined, x, EPSILON), scale, shift);
+  const normed = modulatedLayerNorm(g, undefined, x, EPSILON, { scale, shift });
   return { normed, gateAttention, shiftFeed, scaleFeed, gateFeed };
 }
 
 /** The second half of a block: norm of what came in plus attention, feed-forward, and that added to what came in. */
 function feed(g: Graph, weights: Weights, x: Value, attended: Value, vectors: AdaptiveNorm): Value {
-  const norm2 = layerNorm(g, undefined, add(g, x, multiply(g, vectors.gateAttention, attended)), EPSILON);
-  const fed = feedForward(g, weights, modulate(g, norm2, vectors.scaleFeed, vectors.shiftFeed));
+  const { gateAttention, scaleFeed, shiftFeed } = vectors;
+  const first = add(g, x, multiply(g, gateAttention, attended));
+  const norm2 = modulatedLayerNorm(g, undefined, first, EPSILON, { scale: scaleFeed, shift: shiftFeed });
+  const fed = feedForward(g, weights, norm2);
   return add(g, x, multiply(g, vectors.gateFeed, fed));
 }
 

@@ -9,7 +9,7 @@ import type { Graph, Value } from "../../graph/graph.ts";
 import { add, multiply, reshape, split } from "../../graph/operators.ts";
 import { attention } from "../../nn/attention.ts";
 import { feedForward } from "../../nn/feed-forward.ts";
-import { layerNorm, modulate } from "../../nn/norm.ts";
+import { modulatedLayerNorm } from "../../nn/norm.ts";
 import { weightValue } from "../../nn/weight.ts";
 import type { PixArtConfig } from "./config.ts";
 
@@ -31,15 +31,17 @@ export function pixArtBlock(g: Graph, weights: Weights, config: PixArtConfig, x:
   const vectors = scaleShiftVectors(g, weights, modulation, 6) as [Value, Value, Value, Value, Value, Value];
   const [shiftAttention, scaleAttention, gateAttention, shiftFeed, scaleFeed, gateFeed] = vectors;
 
-  const norm1 = layerNorm(g, config.norm_elementwise_affine ? weights.at("norm1") : undefined, x, config.norm_eps);
-  const attended = attention(g, weights.at("attn1"), modulate(g, norm1, scaleAttention, shiftAttention), shape);
+  const affine = (name: string) => (config.norm_elementwise_affine ? weights.at(name) : undefined);
+
+  const norm1 = modulatedLayerNorm(g, affine("norm1"), x, config.norm_eps, { scale: scaleAttention, shift: shiftAttention });
+  const attended = attention(g, weights.at("attn1"), norm1, shape);
   const first = add(g, multiply(g, gateAttention, attended), x);
 
   const crossed = attention(g, weights.at("attn2"), first, { ...shape, context: context.caption, keyMask: context.captionMask });
   const second = add(g, crossed, first);
 
-  const norm2 = layerNorm(g, config.norm_elementwise_affine ? weights.at("norm2") : undefined, second, config.norm_eps);
-  const fed = feedForward(g, weights.at("ff"), modulate(g, norm2, scaleFeed, shiftFeed));
+  const norm2 = modulatedLayerNorm(g, affine("norm2"), second, config.norm_eps, { scale: scaleFeed, shift: shiftFeed });
+  const fed = feedForward(g, weights.at("ff"), norm2);
   return add(g, multiply(g, gateFeed, fed), second);
 }
 

@@ -10,7 +10,7 @@ import { add, cast, concat, reshape, silu } from "../../graph/operators.ts";
 import type { ModelGraph, State } from "../../graph/segment.ts";
 import { geluTanh, twoLinear } from "../../nn/feed-forward.ts";
 import { linear } from "../../nn/linear.ts";
-import { layerNorm, modulate } from "../../nn/norm.ts";
+import { modulatedLayerNorm } from "../../nn/norm.ts";
 import { patchSequence, picture } from "../../nn/patches.ts";
 import { sinCosPositionEmbedding, timestepEmbedding } from "../../nn/position-embedding.ts";
 import type { ComputeDType } from "../../tensor/dtype.ts";
@@ -144,7 +144,7 @@ function embedTimestep(g: Graph, weights: Weights, width: number, state: State):
 function head(g: Graph, weights: Weights, config: PixArtConfig, size: PixArtSize, hidden: Value, embeddedTimestep: Value): Value {
   const perPicture = reshape(g, embeddedTimestep, [embeddedTimestep.shape[0] as number, 1, innerWidth(config)]);
   const [shift, scale] = scaleShiftVectors(g, weights, perPicture, 2) as [Value, Value];
-  const modulated = modulate(g, layerNorm(g, undefined, hidden, 1e-6), scale, shift);
+  const modulated = modulatedLayerNorm(g, undefined, hidden, 1e-6, { scale, shift });
   const patch = config.patch_size;
   const channels = config.out_channels ?? config.in_channels;
   const projected = linear(g, weights.at("proj_out"), modulated, { out: patch * patch * channels });

@@ -9,7 +9,7 @@ import type { Graph, Value } from "../../graph/graph.ts";
 import { add, multiply } from "../../graph/operators.ts";
 import { attention, jointAttention } from "../../nn/attention.ts";
 import { feedForward } from "../../nn/feed-forward.ts";
-import { adaptiveVectors, layerNorm, modulate, rmsNorm } from "../../nn/norm.ts";
+import { adaptiveVectors, modulatedLayerNorm, rmsNorm } from "../../nn/norm.ts";
 import type { SD3Config } from "./config.ts";
 
 /** Of every norm of this model. */
@@ -40,15 +40,16 @@ export function sd3Block(
     bias: true,
     qkNorm: config.qk_norm == null ? undefined : qkNorm,
   };
-  const norm1 = layerNorm(g, undefined, streams.hidden, EPSILON);
   const vectors = adaptiveVectors(g, weights.at("norm1"), condition, isDual ? 9 : 6) as Vectors;
   const text = contextPreOnly ? lastContext(g, weights, streams.context, condition) : firstContext(g, weights, streams.context, condition);
 
   const [shift, scale, gate, , , , shift2, scale2, gate2] = vectors;
-  const attended = jointAttention(g, weights.at("attn"), modulate(g, norm1, scale, shift), text.normed, { ...shape, contextPreOnly });
+  const norm1 = modulatedLayerNorm(g, undefined, streams.hidden, EPSILON, { scale, shift });
+  const attended = jointAttention(g, weights.at("attn"), norm1, text.normed, { ...shape, contextPreOnly });
   let hidden = add(g, streams.hidden, multiply(g, gate, attended.x));
   if (shift2 !== undefined && scale2 !== undefined && gate2 !== undefined) {
-    const alone = attention(g, weights.at("attn2"), modulate(g, norm1, scale2, shift2), shape);
+    const norm2 = modulatedLayerNorm(g, undefined, streams.hidden, EPSILON, { scale: scale2, shift: shift2 });
+    const alone = attention(g, weights.at("attn2"), norm2, shape);
     hidden = add(g, hidden, multiply(g, gate2, alone));
   }
   hidden = feed(g, weights.at("ff"), hidden, vectors);
@@ -66,9 +67,9 @@ type Vectors = [Value, Value, Value, Value, Value, Value, Value?, Value?, Value?
 
 /** AdaLayerNormZero before the joint attention. */
 function firstContext(g: Graph, weights: Weights, context: Value, condition: Value): { normed: Value; vectors?: Vectors } {
-  const norm = layerNorm(g, undefined, context, EPSILON);
   const vectors = adaptiveVectors(g, weights.at("norm1_context"), condition, 6) as Vectors;
-  return { normed: modulate(g, norm, vectors[1], vectors[0]), vectors };
+  const [shift, scale] = vectors;
+  return { normed: modulatedLayerNorm(g, undefined, context, EPSILON, { scale, shift }), vectors };
 }
 
 /** AdaLayerNormContinuous in the last block, whose context goes no further. */
@@ -79,11 +80,11 @@ function lastContext(g: Graph, weights: Weights, context: Value, condition: Valu
 /** AdaLayerNormContinuous: unlike AdaLayerNormZero's, its vectors are scale, then shift. */
 export function continuousNorm(g: Graph, weights: Weights, x: Value, condition: Value): Value {
   const [scale, shift] = adaptiveVectors(g, weights, condition, 2) as [Value, Value];
-  return modulate(g, layerNorm(g, undefined, x, EPSILON), scale, shift);
+  return modulatedLayerNorm(g, undefined, x, EPSILON, { scale, shift });
 }
 
 /** Norm, feed-forward, and back onto x. */
 function feed(g: Graph, weights: Weights, x: Value, [, , , shift, scale, gate]: Vectors): Value {
-  const fed = feedForward(g, weights, modulate(g, layerNorm(g, undefined, x, EPSILON), scale, shift));
+  const fed = feedForward(g, weights, modulatedLayerNorm(g, undefined, x, EPSILON, { scale, shift }));
   return add(g, x, multiply(g, gate, fed));
 }

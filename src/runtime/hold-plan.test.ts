@@ -1,0 +1,56 @@
+import { describe, expect, it } from "vitest";
+import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
+import type { Graph, Value } from "../graph/graph.ts";
+import { Graph as NewGraph } from "../graph/graph.ts";
+import { conv2d, matMulTransposed, multiHeadAttention } from "../graph/operators.ts";
+import type { ModelGraph } from "../graph/segment.ts";
+import { graphFlops } from "./graph-flops.ts";
+import { planHold } from "./hold-plan.ts";
+
+/** Six products with a weight of 4096 x 4096, 64 MiB as float32 each. */
+function products(rows: number): ModelGraph {
+  return {
+    dtype: "float32",
+    inputs: { x: { shape: [rows, 4096], dtype: "float32" } },
+    segments: Array.from({ length: 6 }, (_, i) => ({
+      name: `product ${i}`,
+      build: (g: Graph, { x }: Readonly<Record<string, Value>>) => ({ x: matMulTransposed(g, x as Value, g.weight(weight(`${i}`))) }),
+    })),
+    outputs: ["x"],
+  };
+}
+
+function weight(name: string): StoredTensor {
+  return { name, dtype: "float32", shape: [4096, 4096], offset: 0, sizeBytes: 4 * 4096 ** 2 } as unknown as StoredTensor;
+}
+
+describe("a model that is too large to be small", () => {
+  it("is one program where it is called again and again and does not take long", () => {
+    expect(planHold(products(64), { isRepeated: true })).toMatchObject({ hold: "resident", segmentsPerProgram: 6 });
+  });
+
+  it("is streamed where it is called once", () => {
+    expect(planHold(products(64))).toMatchObject({ hold: "streamed", segmentsPerProgram: 4 });
+  });
+
+  it("is streamed where one call of it would keep its caller waiting", () => {
+    expect(planHold(products(32_768), { isRepeated: true })).toMatchObject({ hold: "streamed", segmentsPerProgram: 4 });
+  });
+
+  it("is streamed where that alone fits", () => {
+    const whole = planHold(products(8192), { isRepeated: true }).peakBytes;
+    const tight = planHold(products(8192), { isRepeated: true, budgetBytes: whole - 1 });
+    expect(tight).toMatchObject({ hold: "streamed" });
+  });
+});
+
+it("counts the operations of products, attention and convolutions", () => {
+  const g = new NewGraph("float32");
+  const x = g.input("x", [2, 10, 64]);
+  g.output("product", matMulTransposed(g, x, g.input("w", [32, 64])));
+  const keys = g.input("keys", [2, 7, 64]);
+  g.output("mixed", multiHeadAttention(g, x, keys, keys, { heads: 4, scale: 1 }));
+  const kernel = g.input("kernel", [5, 3, 3, 3]);
+  g.output("convolved", conv2d(g, g.input("map", [1, 3, 8, 8]), kernel, undefined, { pads: [1, 1, 1, 1] }));
+  expect(graphFlops(g)).toBe(2 * 20 * 32 * 64 + 4 * 2 * 10 * 7 * 64 + 2 * 5 * 64 * 27);
+});

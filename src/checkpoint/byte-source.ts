@@ -22,6 +22,8 @@ export interface ByteSource {
    * Errors: CheckpointError when the range is not inside the source or the source became shorter; DownloadError over HTTP.
    */
   read(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array>;
+  /** Begins to bring a range into the system's page cache, without waiting; a hint, of which nothing is heard. */
+  prefetch?(offset: number, length: number): void;
   /** Releases the file handle or connection; reading afterwards is a defect. */
   close(): Promise<void>;
 }

@@ -15,6 +15,9 @@ import { checkRange } from "./memory-source.ts";
 
 /** Between two pieces the signal is looked at, and Node cannot read more than 2 GiB at once. */
 const PIECE_BYTES = 64 * 2 ** 20;
+/** What is read only for the sake of the system's page cache goes to one small place, over and over. */
+const PREFETCH_BYTES = 4 * 2 ** 20;
+let prefetched: Uint8Array | undefined;
 /** More than any model has; a mistyped "/" must not walk the whole disk. */
 const MAX_NAMES = 20_000;
 
@@ -101,6 +104,15 @@ class FileSource implements ByteSource {
       return await this.#handle.read(bytes, at, length, position);
     } catch (cause) {
       throw failure(this.name, cause);
+    }
+  }
+
+  prefetch(offset: number, length: number): void {
+    prefetched ??= new Uint8Array(PREFETCH_BYTES);
+    const end = Math.min(offset + length, this.sizeBytes);
+    for (let at = offset; at < end; at += PREFETCH_BYTES) {
+      // Whoever needs these bytes reads them again, and hears then what is wrong with the file.
+      this.#handle.read(prefetched, 0, Math.min(PREFETCH_BYTES, end - at), at).catch(() => {});
     }
   }
 

@@ -3,7 +3,7 @@ import { fixturePath } from "../../test/support/fixture.ts";
 import { UsageError } from "../errors.ts";
 import { floatTensor } from "../tensor/tensor.ts";
 import type { PipelineEvent } from "./events.ts";
-import { type PlanLimits, phaseMemory, planMemory, refuseUnfit } from "./memory-plan.ts";
+import { type PlanLimits, phaseMemory, planMemory, refuseUnfit, warnOfUnfit } from "./memory-plan.ts";
 import { type OpenedPipeline, openPipeline } from "./open-pipeline.ts";
 import type { GenerateOptions } from "./options.ts";
 import type { GuidanceWay } from "./pipeline-class.ts";
@@ -87,10 +87,15 @@ describe("a plan", () => {
   });
 
   it("is refused where nothing fits, with what would", () => {
-    const { pipelineClass, parts } = opened;
-    expect(plan(3.2e8).fits).toBe(false);
-    const request = checkRequest("a fox", { ...LARGE, numImagesPerPrompt: 2 }, pipelineClass, parts);
-    const refused = () => refuseUnfit(plan(3.2e8, { ...LARGE, numImagesPerPrompt: 2 }), pipelineClass, parts, request, limits(3.2e8));
+    const { pipelineClass: pipeline, parts } = opened;
+    const unfit = plan(3.2e8, { ...LARGE, numImagesPerPrompt: 2 });
+    expect(unfit.fits).toBe(false);
+    const request = checkRequest("a fox", { ...LARGE, numImagesPerPrompt: 2 }, pipeline, parts);
+    const planned = { pipeline, parts, request, limits: limits(3.2e8) };
+    expect(warnOfUnfit(unfit, planned)).toMatch(
+      /more than the 0\.\d\d GB that are free for that: it may .*; ask for 768 x 768 pixels, which fits$/,
+    );
+    const refused = () => refuseUnfit(unfit, planned);
     expect(refused).toThrow(UsageError);
     expect(refused).toThrow(/^2 x 1536 x 1536 pixels take \d\.\d\d GB of memory \((denoise|decode)\), and of the 0\.32 GB/);
     try {

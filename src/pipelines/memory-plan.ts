@@ -167,26 +167,48 @@ function weightBytesOf(parts: PipelineParts, part: string): Record<string, numbe
 /** Sides that are offered where a size does not fit, as shares of it. */
 const SMALLER = [0.75, 0.5, 0.25];
 
+/** What a plan was made for. */
+export interface Planned {
+  readonly pipeline: PipelineClass;
+  readonly parts: PipelineParts;
+  readonly request: Request;
+  readonly limits: PlanLimits;
+}
+
 /**
  * Refuses a request that no plan fits, and says what would fit.
  *
  * Errors: UsageError.
  */
-export function refuseUnfit(plan: MemoryPlan, pipeline: PipelineClass, parts: PipelineParts, request: Request, limits: PlanLimits): never {
-  const { height, width, numImagesPerPrompt: images } = request;
-  const worst = highestPhase(plan);
+export function refuseUnfit(plan: MemoryPlan, planned: Planned): never {
   throw new UsageError(
-    `${images} x ${width} x ${height} pixels take ${gigabytes(worst.peakBytes)} of memory (${worst.phase}), ` +
-      `and of the ${gigabytes(limits.maxBytes)} that may be used ${gigabytes(plan.budgetBytes)} are for that`,
-    { hint: whatFits(plan, pipeline, parts, request, limits) },
+    `${whatItTakes(plan, planned)}, and of the ${gigabytes(planned.limits.maxBytes)} that may be used ${gigabytes(plan.budgetBytes)} are for that`,
+    { hint: whatFits(plan, planned) },
   );
 }
 
-/** What would fit where a plan does not, in words. */
-export function whatFits(plan: MemoryPlan, pipeline: PipelineClass, parts: PipelineParts, request: Request, limits: PlanLimits): string {
-  const { height, width, numImagesPerPrompt: images } = request;
+/** The same in words, where nobody has set a limit: what is free may grow, and the system may have means of its own. */
+export function warnOfUnfit(plan: MemoryPlan, planned: Planned): string {
+  return (
+    `${whatItTakes(plan, planned)}, more than the ${gigabytes(plan.budgetBytes)} that are free for that: ` +
+    ["it may become slow, or be stopped by the system", ...smallerRequests(planned)].join("; ")
+  );
+}
+
+function whatItTakes(plan: MemoryPlan, { request: { height, width, numImagesPerPrompt: images } }: Planned): string {
   const worst = highestPhase(plan);
-  const needed = Math.ceil((worst.peakBytes / (1 - FILE_SHARE) + LEAST_FILE_BYTES) / 1e8) * 1e8;
+  return `${images} x ${width} x ${height} pixels take ${gigabytes(worst.peakBytes)} of memory (${worst.phase})`;
+}
+
+/** What would fit where a plan does not, in words. */
+export function whatFits(plan: MemoryPlan, planned: Planned): string {
+  const needed = Math.ceil((highestPhase(plan).peakBytes / (1 - FILE_SHARE) + LEAST_FILE_BYTES) / 1e8) * 1e8;
+  return [`allow ${gigabytes(needed)}`, ...smallerRequests(planned)].join(", or ");
+}
+
+/** Requests of the same kind that would fit. */
+function smallerRequests({ pipeline, parts, request, limits }: Planned): string[] {
+  const { height, width, numImagesPerPrompt: images } = request;
   const fits = (changed: Partial<Request>) => {
     const smaller = { ...request, ...changed };
     return planMemory(pipeline, parts, smaller, pipeline.workSize(parts, smaller), limits).fits;
@@ -198,7 +220,7 @@ export function whatFits(plan: MemoryPlan, pipeline: PipelineClass, parts: Pipel
     ...(images > 1 && fits({ numImagesPerPrompt: 1 }) ? ["one picture at a time"] : []),
     ...(share === undefined ? [] : [`${scaled(width, share)} x ${scaled(height, share)} pixels`]),
   ];
-  return [`allow ${gigabytes(needed)}`, ...offers.map((offer) => `ask for ${offer}, which fits`)].join(", or ");
+  return offers.map((offer) => `ask for ${offer}, which fits`);
 }
 
 function highestPhase({ phases }: MemoryPlan): PhasePlan {

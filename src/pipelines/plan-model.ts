@@ -51,7 +51,7 @@ export async function planModel(idOrFolder: string, options: PlanOptions = {}): 
     const size = pipelineClass.workSize(parts, request);
     const limits = memoryLimits(parts);
     const plan = planMemory(pipelineClass, parts, request, size, limits);
-    const hint = plan.fits ? undefined : whatFits(plan, pipelineClass, parts, request, limits);
+    const hint = plan.fits ? undefined : whatFits(plan, { pipeline: pipelineClass, parts, request, limits });
     const about = { model: located.label, className: pipelineClass.className, height: request.height, width: request.width };
     return { ...about, images: request.numImagesPerPrompt, maxBytes: limits.maxBytes, ...plan, hint };
   } finally {

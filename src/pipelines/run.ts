@@ -16,7 +16,7 @@ import type { Sampling, StartOptions } from "../schedulers/scheduler.ts";
 import { elementCount, type FloatTensor, floatTensor } from "../tensor/tensor.ts";
 import { decodeLatents, minimumDecodeBytes } from "./decode.ts";
 import type { Phase, PhaseReport, PipelineEvent } from "./events.ts";
-import { type MemoryPlan, type PlanLimits, phaseMemory, planMemory, refuseUnfit } from "./memory-plan.ts";
+import { type MemoryPlan, type PlanLimits, phaseMemory, planMemory, refuseUnfit, warnOfUnfit } from "./memory-plan.ts";
 import type { PipelineParts } from "./parts.ts";
 import type { Denoiser, PipelineClass, WorkSize } from "./pipeline-class.ts";
 import type { Request } from "./request.ts";
@@ -42,7 +42,12 @@ export async function* run(
   rehearse(parts, request, startOptions);
   const limits = memoryLimits(parts);
   const plan = planMemory(pipeline, parts, request, size, limits);
-  if (!plan.fits && parts.memory?.maxBytes !== undefined) refuseUnfit(plan, pipeline, parts, request, limits);
+  if (!plan.fits) {
+    const offers = { pipeline, parts, request, limits };
+    if (parts.memory?.maxBytes !== undefined) refuseUnfit(plan, offers);
+    warnings.push(warnOfUnfit(plan, offers));
+    yield { type: "warning", message: warnings.at(-1) as string };
+  }
   // Planning builds every graph once.
   collectGarbage();
   const planned = (phase: Phase): PipelineParts => ({

@@ -5,6 +5,7 @@
  * than one segment is held at a time; what it reads stays file-backed pages that the system may drop. A run is an async generator of its
  * progress, so that the caller sees every segment, and stops between two of them by returning.
  */
+import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
 import { CancelledError } from "../errors.ts";
 import { type ModelGraph, type ModelPiece, modelPieces } from "../graph/segment.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -49,6 +50,7 @@ export class Executor {
     for (const [i, held] of this.pieces.entries()) {
       yield { done, total };
       await letOthersRun(signal);
+      this.prefetchAfter(i);
       Object.assign(state, await this.runPiece(held, state));
       this.dropUnused(state, i);
       done += held.piece.names.length;
@@ -74,6 +76,14 @@ export class Executor {
     } finally {
       if (!keep) await program.dispose();
     }
+  }
+
+  /** While a program runs, the next one's weights are read; after the last comes the first, where the model is called again and again. */
+  private prefetchAfter(index: number): void {
+    const isLast = index === this.pieces.length - 1;
+    const next = this.pieces[isLast ? 0 : index + 1];
+    if (next === undefined || this.pieces.length === 1 || (isLast && this.runtime.memory?.isRepeated !== true)) return;
+    this.runtime.prefetch?.(weightsOf(next.piece));
   }
 
   /** Graphs of thousands of nodes leave tens of megabytes of garbage behind, which are not to lie beside the engine's. */
@@ -105,6 +115,11 @@ export class Executor {
     }
     if (droppedBytes >= COLLECTED_FROM_BYTES) this.collectGarbage();
   }
+}
+
+/** Built only if somebody looks. */
+function* weightsOf(piece: ModelPiece): Generator<StoredTensor> {
+  yield* piece.build().weights.values();
 }
 
 /** A collection takes 5 to 20 ms; what is smaller may wait for the next. */

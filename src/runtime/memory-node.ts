@@ -31,6 +31,11 @@ export function totalMemoryBytes(): number {
   return limit > 0 ? Math.min(limit, totalmem()) : totalmem();
 }
 
+/** How often this process has waited for a page to be read from disk. */
+export function majorPageFaults(): number {
+  return resourceUsage().majorPageFault;
+}
+
 /** Starts a new measurement of the peak, where the system allows it (Linux). */
 export function resetPeak(): void {
   try {

@@ -13,7 +13,7 @@ import { EngineError } from "../errors.ts";
 import type { Graph } from "../graph/graph.ts";
 import { encodeOnnx, type WeightPlace } from "../graph/onnx.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { collectGarbage } from "./memory-node.ts";
+import { collectGarbage, majorPageFaults } from "./memory-node.ts";
 import type { CompileOptions, Program, Runtime } from "./runtime.ts";
 
 /** Options of the runtime. */
@@ -24,9 +24,17 @@ export interface OnnxRuntimeOptions {
 
 /** onnxruntime-node on the CPU. */
 export function onnxRuntimeNode(options: OnnxRuntimeOptions = {}): Runtime {
+  let faults = 0;
   return {
     name: "onnxruntime-node/cpu",
     collectGarbage,
+    prefetch(weights) {
+      const before = faults;
+      faults = majorPageFaults();
+      // Pages that are in memory already would only be copied for nothing.
+      if (faults - before < COLD_FAULTS) return;
+      for (const { source, offset, sizeBytes } of weights) source.prefetch?.(offset, sizeBytes);
+    },
     async compile(graph, compileOptions) {
       const weights = [...graph.weights.values()];
       const folder = commonFolder(weights);
@@ -38,6 +46,9 @@ export function onnxRuntimeNode(options: OnnxRuntimeOptions = {}): Runtime {
     },
   };
 }
+
+/** Pages that had to be read from disk since the last program: from so many on, the next one's will have to be, too. */
+const COLD_FAULTS = 4;
 
 class OnnxProgram implements Program {
   private session: ort.InferenceSession | undefined;

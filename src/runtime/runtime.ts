@@ -1,6 +1,7 @@
 /**
  * The seam to the engine: a runtime compiles graphs, a program runs one. Every implementation passes runtime.contract.ts.
  */
+import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { HoldOptions } from "./hold-plan.ts";
@@ -34,6 +35,8 @@ export interface Runtime {
   readonly memory?: HoldOptions | undefined;
   /** Gives the memory of arrays that nobody refers to back at once, where that can be asked for. */
   collectGarbage?(): void;
+  /** Has weights read from their files while something else is calculated, where that seems worth it; a hint. */
+  prefetch?(weights: Iterable<StoredTensor>): void;
   /** Compiles a graph; weights are mapped from their files where they have one. */
   compile(graph: Graph, options: CompileOptions): Promise<Program>;
 }
@@ -44,6 +47,7 @@ export function withMemory(runtime: Runtime, memory: HoldOptions): Runtime {
     name: runtime.name,
     memory,
     collectGarbage: () => runtime.collectGarbage?.(),
+    prefetch: (weights) => runtime.prefetch?.(weights),
     compile: (graph, options) => runtime.compile(graph, options),
   };
 }

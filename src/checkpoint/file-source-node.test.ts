@@ -60,6 +60,21 @@ describe("openFile", () => {
     expect((await reading).kind).toBe("CancelledError");
   });
 
+  it("prefetches without a word, whatever the range and whatever becomes of the file", async () => {
+    const path = await write(
+      "weights.bin",
+      Uint8Array.from({ length: 9 * 2 ** 20 }, (_, i) => i % 251),
+    );
+    const source = await open(path);
+    source.prefetch?.(0, source.sizeBytes);
+    source.prefetch?.(5 * 2 ** 20, 2 ** 40);
+    source.prefetch?.(2 ** 40, 1);
+    const read = await source.read(6 * 2 ** 20, 3);
+    expect([...read]).toEqual([0, 1, 2].map((i) => (6 * 2 ** 20 + i) % 251));
+    await truncate(path, 0);
+    source.prefetch?.(0, 2 ** 20);
+  });
+
   it("notices that a file became shorter", async () => {
     const path = await write("a.bin", "0123456789");
     const source = await open(path);

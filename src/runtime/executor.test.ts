@@ -10,6 +10,7 @@ import type { DType } from "../tensor/dtype.ts";
 import { floatTensor } from "../tensor/tensor.ts";
 import { Executor, finish, type HoldPlan } from "./executor.ts";
 import { onnxRuntimeNode } from "./onnxruntime-node.ts";
+import type { Runtime } from "./runtime.ts";
 
 const STREAMED: HoldPlan = { hold: "streamed", segmentsPerProgram: 1 };
 const RESIDENT: HoldPlan = { hold: "resident", segmentsPerProgram: 1 };
@@ -144,6 +145,31 @@ describe.each([STREAMED, RESIDENT])("a $hold model", (plan) => {
     await expect(finish(executor.run(INPUTS, controller.signal))).rejects.toThrow("stopped on request");
     expect(runtime.runs).toBeLessThan(3);
     await executor.dispose();
+  });
+});
+
+describe("the weights of the next program", () => {
+  /** What was prefetched before each run. */
+  async function prefetched(plan: HoldPlan, isRepeated: boolean): Promise<string[][]> {
+    const found: string[][] = [];
+    const runtime: Runtime = {
+      ...zerosRuntime,
+      memory: { isRepeated },
+      prefetch: (weights) => found.push(Array.from(weights, ({ name }) => name)),
+    };
+    const executor = new Executor(runtime, modelWithWeight("float32", [1]), plan);
+    await finish(executor.run(INPUTS));
+    await executor.dispose();
+    return found;
+  }
+
+  it("are read while one runs, and the first one's again before the next call", async () => {
+    expect(await prefetched(STREAMED, true)).toEqual([["weight"], []]);
+    expect(await prefetched(STREAMED, false)).toEqual([["weight"]]);
+  });
+
+  it("are not where there is one program", async () => {
+    expect(await prefetched({ hold: "resident", segmentsPerProgram: 2 }, true)).toEqual([]);
   });
 });
 

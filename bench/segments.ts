@@ -1,10 +1,10 @@
 /**
- * What it costs to run a large part segment by segment: the transformer of a checkpoint as one program and as one program a segment,
- * resident and streamed, alternately in one run.
+ * What it costs to run a large part in several programs: the transformer of a checkpoint as one program and as programs of some segments each,
+ * kept and streamed, alternately in one run.
  *
- * usage: node bench/segments.ts MODEL [--size 512] [--blocks 8] [--rounds 3] (Node 22.18 or newer; MODEL as reference/true_size.py writes it)
+ * usage: node bench/segments.ts MODEL [--size 512] [--blocks 12] [--tokens 20] [--rounds 5] (Node 22.18 or newer; MODEL as reference/true_size.py writes it)
  */
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { type PixArtConfig, PixArtConfigSchema } from "../src/models/pixart/config.ts";
 import { pixArtConstantInputs, pixArtStepInputs, pixArtTransformer } from "../src/models/pixart/model.ts";
@@ -19,14 +19,16 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     size: { type: "string", default: "512" },
-    blocks: { type: "string", default: "8" },
-    rounds: { type: "string", default: "3" },
+    blocks: { type: "string", default: "12" },
+    tokens: { type: "string", default: "20" },
+    rounds: { type: "string", default: "5" },
   },
 });
 const PLANS: Record<string, HoldPlan> = {
-  "one program, resident": { hold: "resident", segmentsPerProgram: 1000 },
-  "a program a segment, streamed": { hold: "streamed", segmentsPerProgram: 1 },
-  "a program a segment, resident": { hold: "resident", segmentsPerProgram: 1 },
+  "one, kept": { hold: "resident", segmentsPerProgram: 1000 },
+  "four segments each, streamed": { hold: "streamed", segmentsPerProgram: 4 },
+  "a segment each, streamed": { hold: "streamed", segmentsPerProgram: 1 },
+  "a segment each, kept": { hold: "resident", segmentsPerProgram: 1 },
 };
 
 const model = await DiffusionModel.fromPretrained(positionals[0] ?? "", { subfolder: "transformer" });
@@ -34,40 +36,59 @@ const config: PixArtConfig = {
   ...modelConfig(PixArtConfigSchema, model.config, model.part, model.configPath),
   num_layers: Number(values.blocks),
 };
+const tokens = Number(values.tokens);
 const side = Number(values.size) / 8;
-const size = { batch: 2, latentHeight: side, latentWidth: side, captionTokens: 300, timesteps: 1 };
+const size = { batch: 2, latentHeight: side, latentWidth: side, captionTokens: tokens, timesteps: 1 };
 const latents = floatTensor(
   [2, 4, side, side],
   Float32Array.from({ length: 8 * side * side }, (_, i) => Math.sin(i)),
 );
-const caption = floatTensor([2, 300, config.caption_channels ?? 1152]);
-const mask = [Array<number>(300).fill(1), Array<number>(300).fill(1)];
+const caption = floatTensor([2, tokens, config.caption_channels ?? 1152]);
+const mask = [Array<number>(tokens).fill(1), Array<number>(tokens).fill(1)];
 const inputs = {
   ...pixArtConstantInputs(config, size, { encoderHiddenStates: caption, attentionMask: mask }),
   ...pixArtStepInputs(latents, [500]),
 };
 
-const rows: { plan: string; seconds: number[]; anonymousBytes: number }[] = [];
-for (const [plan, hold] of Object.entries(PLANS)) rows.push({ plan, ...(await time(hold)) });
+const plans: Plan[] = Object.entries(PLANS).map(([name, hold]) => ({ name, hold, rounds: [] }));
+const kept = new Map<Plan, Executor>();
+// The first round compiles, and warms the page cache.
+for (let round = 0; round <= Number(values.rounds); round++) {
+  for (const plan of plans) await measure(plan, round > 0);
+}
+for (const executor of kept.values()) await executor.dispose();
+
+const best = (plan: Plan | undefined, key: "seconds" | "cpuSeconds") => Math.min(...(plan?.rounds ?? []).map((round) => round[key]));
+const rows = plans.map((plan) => ({
+  plan: plan.name,
+  seconds: best(plan, "seconds"),
+  ratio: best(plan, "seconds") / best(plans[0], "seconds"),
+  cpuSeconds: best(plan, "cpuSeconds"),
+  peakMB: new Executor(onnxRuntimeNode(), graph(), plan.hold).plan.peakBytes / 1e6,
+  rounds: plan.rounds,
+}));
 await model.dispose();
 writeFileSync("bench/results/segments.json", `${JSON.stringify({ run: describeRun(), settings: values, rows }, undefined, 2)}\n`);
-console.table(rows.map((row) => ({ plan: row.plan, best: Math.min(...row.seconds).toFixed(2), anonymousMB: row.anonymousBytes / 1e6 })));
+console.log("| programs | seconds | against one | CPU seconds | predicted peak, MB |\n|---|---|---|---|---|");
+for (const { plan, seconds, ratio, cpuSeconds, peakMB } of rows)
+  console.log(`| ${plan} | ${seconds.toFixed(2)} | ${ratio.toFixed(2)} | ${cpuSeconds.toFixed(1)} | ${peakMB.toFixed(0)} |`);
 
-/** Seconds of each round, and the anonymous memory that is held after the last. */
-async function time(hold: HoldPlan): Promise<{ seconds: number[]; anonymousBytes: number }> {
-  const executor = new Executor(onnxRuntimeNode(), pixArtTransformer(model.weights(), config, "float32", size), hold);
-  const seconds: number[] = [];
-  for (let round = 0; round <= Number(values.rounds); round++) {
-    const started = performance.now();
-    await finish(executor.run(inputs));
-    // The first round warms the page cache.
-    if (round > 0) seconds.push((performance.now() - started) / 1000);
-  }
-  const anonymousBytes = readAnonymous();
-  await executor.dispose();
-  return { seconds, anonymousBytes };
+interface Plan {
+  readonly name: string;
+  readonly hold: HoldPlan;
+  readonly rounds: { seconds: number; cpuSeconds: number }[];
 }
 
-function readAnonymous(): number {
-  return Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1]) * 1024;
+function graph() {
+  return pixArtTransformer(model.weights(), config, "float32", size);
+}
+
+/** One call; programs that are to be kept stay compiled from round to round. */
+async function measure(plan: Plan, counts: boolean): Promise<void> {
+  const executor = kept.get(plan) ?? new Executor(onnxRuntimeNode(), graph(), plan.hold);
+  kept.set(plan, executor);
+  const [started, before] = [performance.now(), process.cpuUsage()];
+  await finish(executor.run(inputs));
+  const { user, system } = process.cpuUsage(before);
+  if (counts) plan.rounds.push({ seconds: (performance.now() - started) / 1000, cpuSeconds: (user + system) / 1e6 });
 }

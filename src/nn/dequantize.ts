@@ -38,7 +38,10 @@ export interface StoredCodes {
   readonly scale: readonly StoredTensor[];
   /** Shifts of the groups, for 4 and 2 bits. */
   readonly shift: readonly StoredTensor[];
-  /** Whether a row's scale is 0. */
+  /**
+   * Whether a row's scale is 0. In a row of zeros Quanto divides 0 by 0: float8 stores NaN, and NaN times that scale would spoil every sum, so
+   * such rows are read as zeros.
+   */
   readonly hasZeroScale: boolean;
 }
 
@@ -80,7 +83,6 @@ export function dequantizeSlice(g: Graph, part: StoredCodes, after: Value): Valu
   return gatherElements(g, table, cast(g, codes, "int32"));
 }
 
-/** In a row of zeros Quanto divides 0 by 0: float8 stores NaN, and NaN times the scale of 0 would spoil every sum. */
 function perRow(scale: Value, shape: readonly number[]): number[] {
   return scale.shape.length === 0 ? [] : [shape[0] as number, ...shape.slice(1).map(() => 1)];
 }

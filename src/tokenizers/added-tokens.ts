@@ -6,6 +6,8 @@
  * Source: tokenizers added_vocabulary.rs@0.23.
  */
 
+import type { DecodeOptions } from "./tokenizer.ts";
+
 /** A token that is not a piece of the model, or a piece that is searched for first. */
 export interface AddedToken {
   readonly content: string;
@@ -73,6 +75,14 @@ export class AddedTokens {
   contentOf(id: number): string | undefined {
     const token = this.#byId.get(id);
     return token?.normalized ? this.#normalize(token.content) : token?.content;
+  }
+
+  /** Returns the texts of ids, of added tokens and of the pieces of a vocabulary; ids that nobody has are passed over. */
+  decoded(ids: readonly number[], pieces: readonly (string | undefined)[], { skipSpecialTokens = false }: DecodeOptions = {}): string[] {
+    return ids
+      .map((id) => this.contentOf(id) ?? pieces[id])
+      .filter((token) => token !== undefined)
+      .filter((token) => !skipSpecialTokens || !this.isSpecial(token));
   }
 
   /** Whether a text is a special token. */

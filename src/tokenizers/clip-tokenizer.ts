@@ -79,11 +79,8 @@ export class ClipTokenizer implements Tokenizer {
     return ids;
   }
 
-  decode(ids: readonly number[], { skipSpecialTokens = false }: DecodeOptions = {}): string {
-    const tokens = ids
-      .map((id) => this.#added.contentOf(id) ?? this.#model.vocab[id])
-      .filter((token) => token !== undefined)
-      .filter((token) => !skipSpecialTokens || !this.#added.isSpecial(token));
+  decode(ids: readonly number[], options: DecodeOptions = {}): string {
+    const tokens = this.#added.decoded(ids, this.#model.vocab, options);
     return fromByteCharacters(tokens).replaceAll(END_OF_WORD, " ").replace(OUTER_SPACE, "");
   }
 

@@ -83,11 +83,8 @@ export class LlamaTokenizer implements Tokenizer {
     return ids;
   }
 
-  decode(ids: readonly number[], { skipSpecialTokens = false }: DecodeOptions = {}): string {
-    const tokens = ids
-      .map((id) => this.#added.contentOf(id) ?? this.#model.vocab[id])
-      .filter((token) => token !== undefined)
-      .filter((token) => !skipSpecialTokens || !this.#added.isSpecial(token));
+  decode(ids: readonly number[], options: DecodeOptions = {}): string {
+    const tokens = this.#added.decoded(ids, this.#model.vocab, options);
     const text = spellBytes(tokens.map((token) => token.replaceAll(SPACE_MARK, " ")));
     return this.#prefixSpace === "never" ? text : text.replace(/^ /, "");
   }

@@ -74,11 +74,8 @@ export class T5Tokenizer implements Tokenizer {
     return ids;
   }
 
-  decode(ids: readonly number[], { skipSpecialTokens = false }: DecodeOptions = {}): string {
-    const tokens = ids
-      .map((id) => this.#added.contentOf(id) ?? this.#model.vocab[id])
-      .filter((token) => token !== undefined)
-      .filter((token) => !skipSpecialTokens || !this.#added.isSpecial(token));
+  decode(ids: readonly number[], options: DecodeOptions = {}): string {
+    const tokens = this.#added.decoded(ids, this.#model.vocab, options);
     const text = tokens.map((token, index) => token.replaceAll(SPACE_MARK, index === 0 ? "" : " ")).join("");
     return this.#cleansUpSpaces ? cleanUpSpaces(text) : text;
   }

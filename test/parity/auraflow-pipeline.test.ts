@@ -13,7 +13,7 @@ import type { FloatTensor } from "../../src/tensor/tensor.ts";
 import { caught } from "../support/caught.ts";
 import { difference, expectClose } from "../support/compare.ts";
 import { type FixtureCase, fixturePath, readFixture } from "../support/fixture.ts";
-import { aboutCase, latentTolerance, modelFolder, requestOf, runCase, wanted } from "../support/pipeline-cases.ts";
+import { aboutCase, expectAsReference, latentTolerance, modelFolder, requestOf, runCase, wanted } from "../support/pipeline-cases.ts";
 import { TOLERANCES } from "../support/tolerances.ts";
 
 const tiny = fixturePath("pipelines/auraflow");
@@ -22,15 +22,7 @@ const quick = { seed: 0, height: 32, width: 32, numInferenceSteps: 2, maxSequenc
 
 describe("AuraFlowPipeline with random weights", () => {
   it.each(cases)("$name", async (found) => {
-    const about = aboutCase(found);
-    const { steps, timesteps, images, latents } = await runCase(modelFolder(tiny, about), found);
-    expect(timesteps).toEqual(Array.from(wanted(found, "timesteps")));
-    for (const [step, got] of steps.slice(0, 3).entries()) {
-      expectClose(got.data, wanted(found, `latents_${step + 1}`), latentTolerance(about), `latents after step ${step + 1}`);
-    }
-    expectClose(latents.data, wanted(found, "final_latents"), latentTolerance(about), "final latents");
-    const pixels = Uint8Array.from(images.flatMap((image) => Array.from(image)));
-    expect(difference(pixels, wanted(found, "picture")).maxAbs).toBeLessThanOrEqual(TOLERANCES.pictureLevels);
+    expectAsReference(found, await runCase(modelFolder(tiny, aboutCase(found)), found));
   });
 
   it.each(cases)("$name: text and the first prediction", async (found) => {

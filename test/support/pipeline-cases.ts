@@ -3,7 +3,8 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { DiffusionPipeline, type FloatTensor, type GenerateOptions, type PipelineEvent } from "halftone";
-import { onTestFinished } from "vitest";
+import { expect, onTestFinished } from "vitest";
+import { difference, expectClose } from "./compare.ts";
 import type { FixtureCase } from "./fixture.ts";
 import { TOLERANCES } from "./tolerances.ts";
 
@@ -94,6 +95,18 @@ export async function runCase(folder: string, found: FixtureCase, open: { textEn
   } finally {
     await pipeline.dispose();
   }
+}
+
+/** Timesteps, the latents after the first three steps and at the end, and pictures are the reference's. */
+export function expectAsReference(found: FixtureCase, { steps, timesteps, images, latents }: CaseRun): void {
+  const tolerance = latentTolerance(aboutCase(found));
+  expect(timesteps).toEqual(Array.from(wanted(found, "timesteps")));
+  for (const [step, got] of steps.slice(0, 3).entries()) {
+    expectClose(got.data, wanted(found, `latents_${step + 1}`), tolerance, `latents after step ${step + 1}`);
+  }
+  expectClose(latents.data, wanted(found, "final_latents"), tolerance, "final latents");
+  const pixels = Uint8Array.from(images.flatMap((image) => Array.from(image)));
+  expect(difference(pixels, wanted(found, "picture")).maxAbs).toBeLessThanOrEqual(TOLERANCES.pictureLevels);
 }
 
 async function collect(events: AsyncGenerator<PipelineEvent>): Promise<CaseRun> {

@@ -31,12 +31,14 @@ const { values } = parseArgs({
   },
 });
 const WIDTHS = [1152, 4608, 1152, 4608, 1152, 4608, 1152];
+/** qint8 as `--fast` multiplies it. */
+const FAST = "qint8 --fast";
 const FLOATS: DType[] = ["float32", "float16", "bfloat16"];
 
 const folder = mkdtempSync(path.join(tmpdir(), "halftone-lowerings-"));
 const runtime = onnxRuntimeNode({ threads: values.threads === undefined ? undefined : Number(values.threads) });
 const scopes = new Map<string, Weights>();
-for (const name of [...FLOATS, ...QTYPES.map((qtype) => qtype.name)]) scopes.set(name, await storeLayers(name));
+for (const name of [...FLOATS, ...QTYPES.map((qtype) => qtype.name), FAST]) scopes.set(name, await storeLayers(name));
 
 const results: { rows: number; stored: string; bestMs: number; ratio: number }[] = [];
 for (const rows of values.rows.split(",").map(Number)) results.push(...(await measure(rows)));
@@ -68,8 +70,9 @@ async function measure(rows: number): Promise<typeof results> {
 }
 
 /** Layers 0..n with random weights in a file, stored as a dtype or quantized as Quanto stores them. */
-async function storeLayers(name: string): Promise<Weights> {
-  const file = path.join(folder, `${name}.bin`);
+async function storeLayers(stored: string): Promise<Weights> {
+  const name = stored === FAST ? "qint8" : stored;
+  const file = path.join(folder, `${stored}.bin`);
   const handle = openSync(file, "w");
   const places: Omit<StoredTensor, "source">[] = [];
   let offset = 0;
@@ -92,7 +95,8 @@ async function storeLayers(name: string): Promise<Weights> {
   const source = await openFile(file);
   const tensors = new Map(places.map((place) => [place.name, { ...place, source }]));
   const qtypes = FLOATS.includes(name as DType) ? undefined : new Map(WIDTHS.slice(1).map((_, i) => [String(i), name]));
-  return Weights.of({ component: "bench", name: file, tensors, qtypes });
+  const integerProducts = stored === FAST ? "signed" : undefined;
+  return Weights.of({ component: "bench", name: file, tensors, qtypes, integerProducts });
 }
 
 function printTable(): void {

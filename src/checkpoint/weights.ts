@@ -20,7 +20,15 @@ export interface WeightTable {
   readonly zeroScales?: ReadonlySet<string> | undefined;
   /** Attention calculates queries, keys and values in one product. */
   readonly fusesQkv?: boolean | undefined;
+  /** Products with 8-bit integer weights are calculated in integers, with inputs rounded to 8 bits. */
+  readonly integerProducts?: IntegerProducts | undefined;
 }
+
+/**
+ * How integers are multiplied: 8-bit inputs without sign by codes with their sign, or by codes moved up by 128, which have none. The numbers are
+ * the same; on processors where sums of the first kind overflow, only the second is right.
+ */
+export type IntegerProducts = "signed" | "unsigned";
 
 /** A place in a checkpoint's tree of names. */
 export class Weights {
@@ -57,6 +65,11 @@ export class Weights {
   /** Whether attention layers fuse their projections. */
   get fusesQkv(): boolean {
     return this.#table.fusesQkv ?? false;
+  }
+
+  /** How products with 8-bit integer weights are calculated in integers, or undefined: in float32. */
+  get integerProducts(): IntegerProducts | undefined {
+    return this.#table.integerProducts;
   }
 
   /** Whether a row of this place's quantized weight has a scale of 0. */

@@ -10,7 +10,7 @@ import { checkOutputs, defaultPath, numberedPath } from "./output-files.ts";
 import { createProgress, type Progress } from "./progress.ts";
 import { type GenerateFlags, planRequest, type Request, warningsAfter } from "./request.ts";
 import { type FrozenPart, resultJson, summaryLine } from "./summary.ts";
-import type { Surroundings } from "./surroundings.ts";
+import type { OpenPipeline, Surroundings } from "./surroundings.ts";
 import { visibleText } from "./units.ts";
 
 /** Runs the command; errors as the library's. */
@@ -64,6 +64,7 @@ async function run(
   try {
     if (flags.fuseQkv === true) pipeline.transformer?.fuseQkvProjections();
     if (request.quantization !== undefined) pipeline.quantize(request.quantization.spec, request.quantization);
+    else if (request.generate.fast === true) quantizeForFast(pipeline, warn);
     for await (const event of pipeline.stream(request.prompt, { ...request.generate, signal })) {
       onEvent(event);
       // Signals are delivered between turns of the event loop.
@@ -75,6 +76,16 @@ async function run(
   if (report === undefined) throw new Error("a run ended without its summary");
   return { images, report, frozen };
 }
+
+/** What a fast run multiplies are 8-bit weights: a transformer that has none gets them. */
+function quantizeForFast(pipeline: OpenPipeline, warn: (message: string) => void): void {
+  const { transformer } = pipeline;
+  if (transformer === null || transformer.qtypes.size > 0) return;
+  pipeline.quantize(FAST_QTYPE, {});
+  warn(`--fast multiplies 8-bit weights: the transformer is quantized, as by --qtype ${FAST_QTYPE}`);
+}
+
+const FAST_QTYPE = "transformer=qint8";
 
 /** Writes pictures and latents, all or none; returns the names of the pictures. */
 async function save(images: readonly GeneratedImage[], { saveLatents, metadata, output }: GenerateFlags, report: RunReport) {

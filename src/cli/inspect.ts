@@ -80,6 +80,7 @@ function recipeReport(recipe: Recipe): string {
     ["scheduler", recipe.scheduler],
     ["dtype", recipe.dtype],
     ["quantized", qtypes.join(", ")],
+    ["products", recipe.fast === true ? "8-bit (fast)" : ""],
     ["halftone", recipe.version],
   ];
   return table(rows.filter(([name, value]) => value !== "" || name.endsWith("prompt")));

@@ -95,6 +95,7 @@ function addGenerate(program: Command, surroundings: Surroundings): void {
   option("--include <pattern>", "quantize only layers whose full name matches; may be repeated", collected("--include"));
   option("--exclude <pattern>", "leave layers out; may be repeated", collected("--exclude"));
   option("--fuse-qkv", "one product for queries, keys and values of the transformer");
+  option("--fast", "multiply in 8-bit integers: faster, a slightly different picture; means --qtype transformer=qint8 unless told");
   option("--variant <name>", 'take weights of a variant, such as "fp16"', word("--variant", "the name of a variant"));
   option("--revision <name>", "branch, tag or commit of a Hub id", word("--revision", "a branch, tag or commit"));
   option("--offline", "use downloaded models only, never the network");

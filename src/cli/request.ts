@@ -42,6 +42,7 @@ export interface GenerateFlags {
   readonly images?: number;
   readonly dtype?: ComputeDType;
   readonly fuseQkv?: boolean;
+  readonly fast?: boolean;
   readonly qtype?: string;
   readonly include?: readonly string[];
   readonly exclude?: readonly string[];
@@ -118,6 +119,7 @@ export async function planRequest(prompt: string | undefined, flags: GenerateFla
       numImagesPerPrompt: flags.images ?? recipe?.images,
       useResolutionBinning: flags.binning ?? recipe?.useResolutionBinning,
       maxSequenceLength: recipe?.maxSequenceLength,
+      fast: flags.fast ?? recipe?.fast,
     },
     quantization: quantizationOf(flags, recipe),
     images: flags.images ?? recipe?.images ?? 1,

@@ -48,7 +48,8 @@ export function summaryLine(
   const quantized = frozen.map(({ part, storedBytes, frozenBytes }) => {
     return `${part} ${first?.recipe.qtypes[part] ?? ""} (${bytesText(storedBytes)} to ${bytesText(frozenBytes)})`;
   });
-  return [names, `${first?.width}x${first?.height}`, `seed ${report.seed}`, phases, ...quantized, ...peak].join("  ");
+  const fast = first?.recipe.fast === true ? ["fast"] : [];
+  return [names, `${first?.width}x${first?.height}`, `seed ${report.seed}`, phases, ...quantized, ...fast, ...peak].join("  ");
 }
 
 /** Of the resident memory, what no file backs; and what was planned. */

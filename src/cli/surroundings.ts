@@ -18,7 +18,7 @@ import type {
 
 /** An open pipeline, as much of it as a command needs. */
 export interface OpenPipeline {
-  readonly transformer: { fuseQkvProjections(): void } | null;
+  readonly transformer: { readonly qtypes: ReadonlyMap<string, string>; fuseQkvProjections(): void } | null;
   quantize(spec: string, patterns: Omit<QuantizationRequest, "spec">): void;
   stream(prompt: string, options: GenerateOptions): AsyncIterable<PipelineEvent>;
   dispose(): Promise<void>;

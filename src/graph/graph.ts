@@ -117,15 +117,18 @@ export class Graph {
     return value;
   }
 
-  /** Adds a node with several outputs. */
+  /** Adds a node with several outputs, of its first input's dtype unless told. */
   nodeWithOutputs(
     operator: string,
     inputs: readonly Value[],
     shapes: readonly (readonly number[])[],
     attributes: Record<string, Attribute>,
+    dtypes: readonly DType[] = [],
   ): Value[] {
     const id = this.counter++;
-    const outputs = shapes.map((shape, i): Value => ({ name: `${operator}_${id}_${i}`, dtype: inputs[0]?.dtype ?? "float32", shape }));
+    const outputs = shapes.map(
+      (shape, i): Value => ({ name: `${operator}_${id}_${i}`, dtype: dtypes[i] ?? inputs[0]?.dtype ?? "float32", shape }),
+    );
     this.nodes.push({ operator, domain: "", inputs: inputs.map((input) => input.name), outputs, attributes });
     return outputs;
   }

@@ -80,6 +80,56 @@ export function dequantizeLinear(g: Graph, codes: Value, scale: Value): Value {
   return g.node("DequantizeLinear", [codes, scale], codes.shape, { attributes: { axis: 0 } });
 }
 
+/** Values as bytes: (codes - zeroPoint) * scale. */
+export interface QuantizedValue {
+  /** uint8, or int8 for a weight. */
+  readonly codes: Value;
+  /** float32 [], of a weight [columns]. */
+  readonly scale: Value;
+  /** Of the codes' dtype; 0 where there is none. */
+  readonly zeroPoint?: Value;
+}
+
+/** Rounds to the nearest of 256 values between the lowest and the highest, 0 always among them. */
+export function dynamicQuantizeLinear(g: Graph, x: Value): QuantizedValue {
+  const outputs = g.nodeWithOutputs("DynamicQuantizeLinear", [x], [x.shape, [], []], {}, ["uint8", "float32", "uint8"]);
+  const [codes, scale, zeroPoint] = outputs as [Value, Value, Value];
+  return { codes, scale, zeroPoint };
+}
+
+/**
+ * The product of bytes, summed up in 32-bit integers and then multiplied by both scales.
+ *
+ * Shapes: x [..., in] uint8, weight [in, out] int8 or uint8 -> [..., out] float32.
+ */
+export function matMulIntegers(g: Graph, x: QuantizedValue, weight: QuantizedValue): Value {
+  const [inFeatures, out] = weight.codes.shape as [number, number];
+  expect(x.codes.shape.at(-1) === inFeatures, `MatMulIntegerToFloat of [${x.codes.shape}] with [${weight.codes.shape}]`);
+  const inputs = [x.codes, weight.codes, x.scale, weight.scale, x.zeroPoint, weight.zeroPoint];
+  while (inputs.at(-1) === undefined) inputs.pop();
+  return g.node("MatMulIntegerToFloat", inputs, [...x.codes.shape.slice(0, -1), out], { domain: "com.microsoft" });
+}
+
+/** Magnitudes. */
+export function abs(g: Graph, x: Value): Value {
+  return g.node("Abs", [x], x.shape);
+}
+
+/** The largest value of each row: x [..., width] -> [..., 1]. */
+export function maxOfRows(g: Graph, x: Value): Value {
+  return g.node("ReduceMax", [x, g.integers([-1])], [...x.shape.slice(0, -1), 1], { attributes: { keepdims: 1 } });
+}
+
+/** The larger of two values, with broadcasting. */
+export function maximum(g: Graph, a: Value, b: Value): Value {
+  return g.node("Max", [a, b], broadcast("Max", a, b));
+}
+
+/** Elementwise quotient with broadcasting. */
+export function divide(g: Graph, a: Value, b: Value): Value {
+  return g.node("Div", [a, b], broadcast("Div", a, b));
+}
+
 /**
  * Picks from each row of a table by its own indices.
  *
@@ -98,6 +148,11 @@ export function zeroUnless(g: Graph, condition: Value, values: Value): Value {
 /** The bits of bytes that a mask lets through. */
 export function bitwiseAnd(g: Graph, x: Value, mask: number): Value {
   return g.node("BitwiseAnd", [x, g.byte(mask)], x.shape, { dtype: x.dtype });
+}
+
+/** Bytes with the bits of a mask turned over. */
+export function bitwiseXor(g: Graph, x: Value, mask: number): Value {
+  return g.node("BitwiseXor", [x, g.byte(mask)], x.shape, { dtype: x.dtype });
 }
 
 /** Bytes moved to the right by some bits. */

@@ -62,6 +62,8 @@ export interface Recipe {
   readonly qtypes: Readonly<Record<string, string>>;
   /** What pipeline.quantize() was told, so that it can be told again. */
   readonly quantization?: QuantizationRequest | undefined;
+  /** Whether qint8 weights were multiplied in integers. */
+  readonly fast?: boolean | undefined;
   /** Optional parts that the pipeline did without. */
   readonly absentParts?: readonly string[] | undefined;
   readonly useResolutionBinning: boolean;
@@ -119,6 +121,7 @@ const RecipeSchema = v.object({
   dtype: v.picklist(COMPUTE_DTYPES),
   qtypes: v.record(text, text),
   quantization: v.optional(v.object({ spec: text, include: v.optional(v.array(text)), exclude: v.optional(v.array(text)) })),
+  fast: v.optional(v.boolean()),
   absentParts: v.optional(v.array(v.picklist(["text_encoder", "text_encoder_2", "text_encoder_3"]))),
   useResolutionBinning: v.boolean(),
   maxSequenceLength: v.optional(whole(1, MAX_STEPS)),

@@ -105,7 +105,8 @@ function unpacked(g: Graph, data: Value, { qtype: { bits }, groups }: WeightLayo
   return slice(g, concat(g, parts, 0), 0, 0, groups);
 }
 
-function joinStored(g: Graph, stored: readonly StoredTensor[]): Value {
+/** Scales in float32, one tensor below the other. */
+export function joinStored(g: Graph, stored: readonly StoredTensor[]): Value {
   return join(
     g,
     stored.map((tensor) => widened(g, g.weight(tensor))),

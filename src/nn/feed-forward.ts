@@ -16,13 +16,14 @@ export function feedForward(g: Graph, weights: Weights, x: Value): Value {
 }
 
 /**
- * linear_1, activation, linear_2, both of the same output width.
+ * linear_1, activation, linear_2, both of the same output width: how timesteps and texts enter a model, where fast runs stay faithful.
  *
  * Shapes: x [..., in] -> [..., out]. Source: diffusers models/embeddings.py@0.42.1 TimestepEmbedding (SiLU), PixArtAlphaTextProjection
  * (GELU by tanh or SiLU).
  */
 export function twoLinear(g: Graph, weights: Weights, x: Value, out: number, activation: (g: Graph, x: Value) => Value): Value {
-  return linear(g, weights.at("linear_2"), activation(g, linear(g, weights.at("linear_1"), x, { out })), { out });
+  const options = { out, faithful: true };
+  return linear(g, weights.at("linear_2"), activation(g, linear(g, weights.at("linear_1"), x, options)), options);
 }
 
 /** GELU by tanh, as an activation to hand over. */

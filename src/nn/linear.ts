@@ -2,6 +2,7 @@
 import type { Weights } from "../checkpoint/weights.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import { add, biasGelu, gelu, matMulTransposed, split } from "../graph/operators.ts";
+import { type FinishProduct, integerLinear } from "./integer-product.ts";
 import { fusedLayerWeight, layerWeight } from "./layer-weight.ts";
 import { isSliced, slicedProduct } from "./sliced-product.ts";
 import { weightValue } from "./weight.ts";
@@ -16,6 +17,8 @@ export interface LinearOptions {
   keepPrecision?: boolean;
   /** GELU by tanh of the result, in one pass with the bias. Default: none. */
   gelu?: boolean;
+  /** Never rounds its inputs, even in a fast run: rounding would cost more than such layers take time. */
+  faithful?: boolean;
 }
 
 /**
@@ -26,21 +29,27 @@ export interface LinearOptions {
 export function linear(g: Graph, weights: Weights, x: Value, options: LinearOptions): Value {
   const shape = [options.out, x.shape.at(-1) as number];
   const asked = { kind: "linear", shape, after: x, keepPrecision: options.keepPrecision } as const;
-  const product = slicedProduct(g, weights, x, asked) ?? matMulTransposed(g, x, layerWeight(g, weights, asked));
-  if (options.bias === false) return options.gelu === true ? gelu(g, product, "tanh") : product;
-  const bias = weightValue(g, weights.tensor("bias", [options.out]), { after: x });
-  return options.gelu === true ? biasGelu(g, product, bias) : add(g, product, bias);
+  const bias = options.bias === false ? undefined : weights.tensor("bias", [options.out]);
+  const finish: FinishProduct = (product, columnBias) => {
+    if (columnBias === undefined) return options.gelu === true ? gelu(g, product, "tanh") : product;
+    const value = weightValue(g, columnBias, { after: x });
+    return options.gelu === true ? biasGelu(g, product, value) : add(g, product, value);
+  };
+  const fast = options.faithful === true ? undefined : integerLinear(g, weights, x, { ...asked, bias, finish });
+  if (fast !== undefined) return fast;
+  return finish(slicedProduct(g, weights, x, asked) ?? matMulTransposed(g, x, layerWeight(g, weights, asked)), bias);
 }
 
 /**
  * Several layers of the same input as one wide product, split again: the same numbers with fewer, larger products. (Where each is cut into
- * slices there is nothing to gain.)
+ * slices, or in integers, where they share the rounded input anyway, there is nothing to gain.)
  *
  * Shapes: x [..., in] -> [..., out] for each of `layers`.
  */
 export function fusedLinear(g: Graph, layers: readonly Weights[], x: Value, options: { out: number; bias: boolean }): Value[] {
   const shape = [options.out, x.shape.at(-1) as number];
-  if (isSliced(x, shape)) return layers.map((weights) => linear(g, weights, x, options));
+  if (isSliced(x, shape) || layers.some(({ integerProducts }) => integerProducts !== undefined))
+    return layers.map((weights) => linear(g, weights, x, options));
   const weight = fusedLayerWeight(
     g,
     layers,

@@ -146,7 +146,7 @@ function callSize({ latentHeight, latentWidth }: WorkSize, [batch = 0, textToken
 
 function transformerGraph(parts: PipelineParts, size: AuraFlowSize): ModelGraph {
   const model = modelOf(parts, "transformer");
-  return auraFlowTransformer(model.weights(), transformerConfig(parts), model.dtype, size);
+  return auraFlowTransformer(model.weights(parts.integerProducts), transformerConfig(parts), model.dtype, size);
 }
 
 class AuraFlowDenoiser implements Denoiser {

@@ -102,7 +102,8 @@ export function numberOption(name: string, value: number): number {
   throw new UsageError(`${name} must be a finite number, got ${String(value)}`);
 }
 
-function booleanOption(name: string, value: boolean): boolean {
+/** Errors: UsageError for anything but true and false. */
+export function booleanOption(name: string, value: boolean): boolean {
   if (typeof value === "boolean") return value;
   throw new UsageError(`${name} must be true or false, got ${String(value)}`);
 }

@@ -9,7 +9,7 @@ import { parseJson } from "../checkpoint/json.ts";
 import { configClass } from "../checkpoint/model-index.ts";
 import { readTensor, type StoredTensor } from "../checkpoint/stored-tensor.ts";
 import { openWeights, type WeightStore } from "../checkpoint/weight-store.ts";
-import { Weights, type WeightTable } from "../checkpoint/weights.ts";
+import { type IntegerProducts, Weights, type WeightTable } from "../checkpoint/weights.ts";
 import { CheckpointError, UsageError } from "../errors.ts";
 import type { LayerModule } from "../graph/graph.ts";
 import { buildGraphs } from "../graph/segment.ts";
@@ -170,8 +170,8 @@ export class DiffusionModel {
   }
 
   /** The scope that model code walks. */
-  weights(): Weights {
-    return Weights.of(this.#table);
+  weights(integerProducts?: IntegerProducts): Weights {
+    return Weights.of({ ...this.#table, integerProducts });
   }
 
   /** Every tensor that the part is made of: quantized ones in place of those that they replaced. */

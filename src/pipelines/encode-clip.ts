@@ -21,7 +21,12 @@ export interface ClipText {
 /** The encoder with that name for so many texts of so many tokens. */
 export function clipGraph(parts: PipelineParts, name: string, size: ClipTextSize): ModelGraph {
   const model = modelOf(parts, name);
-  return clipTextModelWithProjection(model.weights(), partConfig(parts, name, ClipTextConfigSchema), model.dtype, size);
+  return clipTextModelWithProjection(
+    model.weights(parts.integerProducts),
+    partConfig(parts, name, ClipTextConfigSchema),
+    model.dtype,
+    size,
+  );
 }
 
 /** Encodes token lists of equal length with the part of that name; `hiddenState` counts as in transformers, -2 being the last but one. */

@@ -18,7 +18,7 @@ const UMT5 = { schema: UMT5ConfigSchema, encoder: umt5Encoder };
 export function t5Graph(parts: PipelineParts, name: string, size: T5Size): ModelGraph {
   const model = modelOf(parts, name);
   const { schema, encoder } = kindOf(model);
-  return encoder(model.weights(), partConfig(parts, name, schema), model.dtype, size);
+  return encoder(model.weights(parts.integerProducts), partConfig(parts, name, schema), model.dtype, size);
 }
 
 function kindOf({ className }: DiffusionModel) {

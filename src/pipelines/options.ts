@@ -33,6 +33,11 @@ export interface GenerateOptions {
   maxSequenceLength?: number | undefined;
   /** Starts from these instead of drawn noise [images, channels, latentHeight, latentWidth], unscaled. */
   latents?: FloatTensor | undefined;
+  /**
+   * Multiplies weights stored as qint8 in 8-bit integers, for which inputs are rounded too: faster, and not quite the faithful picture
+   * (docs/quantization.md has figures). Layers of other qtypes are calculated as ever, which a warning says. Default false.
+   */
+  fast?: boolean | undefined;
   signal?: AbortSignal | undefined;
 
   // What some classes of pipelines take and others refuse.

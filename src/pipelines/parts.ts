@@ -1,4 +1,5 @@
 /** The parts of an opened pipeline, by the names of model_index.json. */
+import type { IntegerProducts } from "../checkpoint/weights.ts";
 import { UsageError } from "../errors.ts";
 import type { HoldOptions } from "../runtime/hold-plan.ts";
 import type { Runtime } from "../runtime/runtime.ts";
@@ -23,6 +24,8 @@ export interface PipelineParts {
   readonly guidance?: GuidanceWay | undefined;
   /** How pictures are decoded; default: what the plan chooses, or whole where there is none. */
   readonly decodeWay?: DecodeWay | undefined;
+  /** How text encoders and the transformer of this run multiply with 8-bit integer weights; default: in float32. */
+  readonly integerProducts?: IntegerProducts | undefined;
 }
 
 /** What a caller says of memory. */

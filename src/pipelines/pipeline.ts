@@ -10,6 +10,7 @@ import type { Scheduler } from "../schedulers/scheduler.ts";
 import type { DecodeWay } from "./decode-ways.ts";
 import type { DiffusionModel } from "./diffusion-model.ts";
 import type { PipelineEvent, RunReport } from "./events.ts";
+import { fastParts, fastWarnings } from "./fast.ts";
 import { checkSlot, type OpenedModel, type OpenedPipeline, openPipeline, type PipelineOptions } from "./open-pipeline.ts";
 import type { GenerateOptions } from "./options.ts";
 import type { PipelineParts } from "./parts.ts";
@@ -192,9 +193,11 @@ export class DiffusionPipeline {
     const leave = await this.#queue.enter(options.signal);
     try {
       // Parts that are assigned from now on belong to the next request.
-      const parts = { ...this.#parts, models: new Map(this.#parts.models), decodeWay: this.#decodeWay };
-      const request = this.#check(prompt, options, parts);
-      const warnings = (this.#class.warnings?.(parts, request) ?? []).filter((message) => !this.#warned.has(message));
+      const own = { ...this.#parts, models: new Map(this.#parts.models), decodeWay: this.#decodeWay };
+      const request = this.#check(prompt, options, own);
+      const parts = request.fast ? await fastParts(own) : own;
+      const said = [...(this.#class.warnings?.(parts, request) ?? []), ...(request.fast ? fastWarnings(parts) : [])];
+      const warnings = said.filter((message) => !this.#warned.has(message));
       for (const message of warnings) {
         this.#warned.add(message);
         yield { type: "warning", message };

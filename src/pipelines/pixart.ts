@@ -178,7 +178,7 @@ function modelSize(request: Request, size: WorkSize, batch: number): PixArtSize 
 
 function transformerGraph(parts: PipelineParts, size: PixArtSize): ModelGraph {
   const model = modelOf(parts, "transformer");
-  return pixArtTransformer(model.weights(), transformerConfig(parts), model.dtype, size);
+  return pixArtTransformer(model.weights(parts.integerProducts), transformerConfig(parts), model.dtype, size);
 }
 
 class PixArtDenoiser implements Denoiser {

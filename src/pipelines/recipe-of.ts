@@ -48,6 +48,7 @@ export async function recipeOf(about: AboutPipeline, request: Request): Promise<
     dtype,
     qtypes: Object.fromEntries(present.flatMap(([slot, model]) => (model.qtypes.size === 0 ? [] : [[slot, qtypeSummary(model)]]))),
     quantization,
+    fast: request.fast ? true : undefined,
     absentParts: absent.length === 0 ? undefined : absent,
     useResolutionBinning: request.useResolutionBinning,
     maxSequenceLength: request.maxSequenceLength === defaults.maxSequenceLength ? undefined : request.maxSequenceLength,

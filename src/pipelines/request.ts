@@ -3,7 +3,7 @@
  */
 import { nearestWord, UsageError } from "../errors.ts";
 import type { FloatTensor } from "../tensor/tensor.ts";
-import { CLASS_OPTIONS, type ClassOptionValues, numberOption, readClassOptions, textOption } from "./class-options.ts";
+import { booleanOption, CLASS_OPTIONS, type ClassOptionValues, numberOption, readClassOptions, textOption } from "./class-options.ts";
 import type { GenerateOptions } from "./options.ts";
 import type { PipelineParts } from "./parts.ts";
 import type { PipelineClass } from "./pipeline-class.ts";
@@ -25,6 +25,8 @@ export interface Request extends ClassOptionValues {
   /** Tokens of padded texts that are calculated with: less than maxSequenceLength where the class knows that padding does not count. */
   readonly textTokens: number;
   readonly latents: FloatTensor | undefined;
+  /** Whether qint8 weights are multiplied in integers. */
+  readonly fast: boolean;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -53,6 +55,7 @@ const COMMON_OPTIONS: readonly (keyof GenerateOptions)[] = [
   "numImagesPerPrompt",
   "maxSequenceLength",
   "latents",
+  "fast",
   "signal",
 ];
 
@@ -115,6 +118,7 @@ export function checkRequest(prompt: unknown, options: GenerateOptions, pipeline
     maxSequenceLength,
     textTokens: maxSequenceLength,
     latents: options.latents,
+    fast: booleanOption("fast", options.fast ?? false),
     signal: options.signal,
   };
   pipelineClass.checkRequest?.(parts, request);

@@ -24,7 +24,7 @@ import type { Request } from "./request.ts";
 /** The transformer for one size. */
 export function sd3Graph(parts: PipelineParts, size: SD3Size): ModelGraph {
   const model = modelOf(parts, "transformer");
-  return sd3Transformer(model.weights(), partConfig(parts, "transformer", SD3ConfigSchema), model.dtype, size);
+  return sd3Transformer(model.weights(parts.integerProducts), partConfig(parts, "transformer", SD3ConfigSchema), model.dtype, size);
 }
 
 /** Belongs to one request. */

@@ -37,6 +37,12 @@ function outputDims(
       return constants.has(node.inputs[1] ?? "") ? shape : unknown;
     case "Shape":
       return shape;
+    case "DynamicQuantizeLinear":
+      return shape.length === 0 ? [] : first;
+    case "MatMulIntegerToFloat":
+      return [...first.slice(0, -1), second[1]];
+    case "ReduceMax":
+      return [...first.slice(0, -1), 1];
     case "FusedMatMul":
       return [...first.slice(0, -1), second[0]];
     case "MultiHeadAttention":
@@ -62,6 +68,9 @@ function outputDims(
     case "Add":
     case "Sub":
     case "Mul":
+    case "Div":
+    case "Max":
+    case "BitwiseXor":
     case "Where":
     case "BitShift":
     case "BitwiseAnd":

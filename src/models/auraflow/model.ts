@@ -131,7 +131,7 @@ function patchGrid(config: AuraFlowConfig, size: Pick<AuraFlowSize, "latentHeigh
 function embed(g: Graph, weights: Weights, config: AuraFlowConfig, size: AuraFlowSize, state: State): State {
   const width = innerWidth(config);
   const encoded = state.encoder_hidden_states as Value;
-  const text = linear(g, weights.at("context_embedder"), encoded, { out: config.caption_projection_dim, bias: false });
+  const text = linear(g, weights.at("context_embedder"), encoded, { out: config.caption_projection_dim, bias: false, faithful: true });
   const registers = weightValue(g, weights.tensor("register_tokens", [1, REGISTER_TOKENS, width]), { after: encoded });
   const perPicture = concat(g, Array<Value>(size.batch).fill(registers), 0);
   return {

@@ -114,7 +114,7 @@ function embed(g: Graph, weights: Weights, config: SD3Config, state: State): Sta
   const text = twoLinear(g, embedder.at("text_embedder"), state.pooled_projections as Value, width, silu);
   return {
     hidden: add(g, patches, positionEmbedding(g, weights.at("pos_embed"), config, latents, width)),
-    context: linear(g, weights.at("context_embedder"), state.encoder_hidden_states as Value, { out: width }),
+    context: linear(g, weights.at("context_embedder"), state.encoder_hidden_states as Value, { out: width, faithful: true }),
     condition: silu(g, add(g, timestep, text)),
   };
 }

@@ -145,10 +145,13 @@ function selfAttention(g: Graph, weights: Weights, config: T5Config, x: Value, b
   return linear(g, weights.at("o"), mixed, { out: config.d_model, bias: false });
 }
 
-/** `wo` keeps its stored precision: in float16 its products overflow, so transformers holds it in float32. */
+/**
+ * `wo` keeps its stored precision: in float16 its products overflow, so transformers holds it in float32. Its inputs, themselves products, have a
+ * few values far beyond the rest, so it is faithful too.
+ */
 function feedForward(g: Graph, weights: Weights, config: T5Config, x: Value): Value {
   const widen = (name: string) => linear(g, weights.at(name), x, { out: config.d_ff, bias: false });
   const inner =
     config.feed_forward_proj === "gated-gelu" ? multiply(g, gelu(g, widen("wi_0"), "tanh"), widen("wi_1")) : relu(g, widen("wi"));
-  return linear(g, weights.at("wo"), inner, { out: config.d_model, bias: false, keepPrecision: g.dtype === "float16" });
+  return linear(g, weights.at("wo"), inner, { out: config.d_model, bias: false, keepPrecision: g.dtype === "float16", faithful: true });
 }

@@ -38,7 +38,8 @@ function outputDims(
     case "Shape":
       return shape;
     case "DynamicQuantizeLinear":
-      return shape.length === 0 ? [] : first;
+      // Scale and zero point have no axes, but that is not known of them.
+      return shape.length === 0 ? [undefined] : first;
     case "MatMulIntegerToFloat":
       return [...first.slice(0, -1), second[1]];
     case "ReduceMax":

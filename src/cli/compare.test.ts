@@ -41,8 +41,17 @@ const REPORT: CompareReport = {
   prompts: [{ prompt: "x", seed: "0" }],
   reference: { weightBytes: 14.7e6, partBytes: {}, secondsPerStep: 0.1 },
   variants: [
-    { spec: "qint4", include: [], exclude: [], measured, sensitivity: null, proposal },
-    { spec: "transformer=qint8", include: [], exclude: [], measured, sensitivity: null, proposal: null },
+    { label: "qint4", spec: "qint4", fast: false, include: [], exclude: [], measured, sensitivity: null, proposal },
+    {
+      label: "transformer=qint8",
+      spec: "transformer=qint8",
+      fast: false,
+      include: [],
+      exclude: [],
+      measured,
+      sensitivity: null,
+      proposal: null,
+    },
   ],
   warnings: [],
 };

@@ -12,6 +12,7 @@ export interface CompareFlags {
   readonly qtype?: readonly string[];
   readonly include?: readonly string[];
   readonly exclude?: readonly string[];
+  readonly fast?: boolean;
   readonly sensitivity?: boolean;
   readonly targetPsnr?: number;
   readonly targetError?: number;
@@ -76,13 +77,13 @@ async function isSameFolder(a: string, b: string): Promise<boolean> {
 
 /** The folder, then a line for each setting and some for its proposal. */
 function summary(output: string, { dtype, reference, variants }: CompareReport): string[] {
-  const width = Math.max(dtype.length, ...variants.map(({ spec }) => spec.length));
+  const width = Math.max(dtype.length, ...variants.map(({ label }) => label.length));
   const line = (label: string, text: string) => `${label.padEnd(width)}  ${text}`;
   return [
     output,
     line(dtype, bytesText(reference.weightBytes)),
-    ...variants.flatMap(({ spec, measured, proposal }) => [
-      line(spec, measuredText(measured)),
+    ...variants.flatMap(({ label, measured, proposal }) => [
+      line(label, measuredText(measured)),
       ...(proposal === null ? [] : proposalTexts(proposal).map((text) => line("", text))),
     ]),
   ];

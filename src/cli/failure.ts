@@ -20,6 +20,7 @@ const FLAGS: Readonly<Record<string, string>> = {
   negativePrompt2: "--negative-prompt-2",
   negativePrompt3: "--negative-prompt-3",
   useResolutionBinning: "--binning",
+  fast: "--fast",
   targetPsnr: "--target-psnr",
   targetError: "--target-error",
 };

@@ -207,7 +207,7 @@ describe("generate", () => {
   test("asks the library for what the flags say", async () => {
     const args = ["generate", "", "--negative-prompt", "-1", "--seed", "-3", "--steps", "4", "--guidance-scale", "1.5", "--height", "32"];
     const more = ["--width", "48", "--images", "2", "--dtype", "bfloat16", "--variant", "fp16", "--revision", "v1", "--threads", "3"];
-    const { asked, disposed } = await run([...args, ...more, "--model", "owner/name", "--offline", "--binning"]);
+    const { asked, disposed } = await run([...args, ...more, "--model", "owner/name", "--offline", "--binning", "--fast"]);
     expect(asked).toMatchObject({
       prompt: "",
       model: "owner/name",
@@ -221,6 +221,7 @@ describe("generate", () => {
         width: 48,
         numImagesPerPrompt: 2,
         useResolutionBinning: true,
+        fast: true,
       },
     });
     expect(disposed).toBe(1);

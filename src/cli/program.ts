@@ -163,6 +163,7 @@ function addCompare(program: Command, surroundings: Surroundings): void {
   option("--qtype <spec>", "a setting to measure, as in generate; may be repeated", collected("--qtype", "a qtype or pairs part=qtype"));
   option("--include <pattern>", "quantize only layers whose full name matches; may be repeated", collected("--include"));
   option("--exclude <pattern>", "leave layers out; may be repeated", collected("--exclude"));
+  option("--fast", "also measure every setting as generate --fast multiplies it");
   option("--sensitivity", "also quantize each layer alone (default for small models, and with a target)");
   option("--no-sensitivity", "only make and measure pictures");
   option("--target-psnr <dB>", "propose layers to keep in float for a PSNR of at least this", decimalNumber("--target-psnr", 0.1, 200));

@@ -1,5 +1,6 @@
 /** Which integer products are chosen, on engines whose signed ones overflow as those of x86 without VNNI do. */
 import { expect, it } from "vitest";
+import type { FloatTensor } from "../tensor/tensor.ts";
 import { exactIntegerProducts } from "./integer-products.ts";
 import { onnxRuntimeNode } from "./onnxruntime-node.ts";
 import type { Runtime } from "./runtime.ts";
@@ -18,9 +19,9 @@ function overflowing(kinds: readonly ("int8" | "uint8")[]): Runtime & { compiled
         async run(inputs: Parameters<typeof program.run>[0]) {
           const outputs = await program.run(inputs);
           // Pairs of 255 * 127 are held in 16 bits.
-          if (overflows)
-            (outputs.y?.data as Float32Array).forEach((sum, i, sums) => (sums[i] = Math.sign(sum) * Math.min(Math.abs(sum), 128 * 32767)));
-          return outputs;
+          const { y } = outputs as Record<string, FloatTensor>;
+          if (!overflows || y === undefined) return outputs;
+          return { y: { ...y, data: y.data.map((sum) => Math.sign(sum) * Math.min(Math.abs(sum), 128 * 32767)) } };
         },
         dispose: () => program.dispose(),
       };

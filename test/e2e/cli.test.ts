@@ -150,6 +150,31 @@ describe("halftone generate", () => {
     );
   });
 
+  test("--fast quantizes the transformer unless told otherwise, says so, and is repeated by its recipe", async () => {
+    const flags = ["--seed", "3", "--steps", "2"];
+    const made = await halftone(["generate", PROMPT, "--fast", "--output", "a.png", ...flags]);
+    expect(made.stderr).toContain(
+      "warning: --fast multiplies 8-bit weights: the transformer is quantized, as by --qtype transformer=qint8\n",
+    );
+    expect(made.stderr.split("\n").at(-2)).toMatch(/ {2}transformer qint8 \([\d.]+ MB to [\d.]+ MB\) {2}fast {2}peak /);
+    expect(readRecipe(read("a.png"))).toMatchObject({
+      fast: true,
+      quantization: { spec: "transformer=qint8" },
+      qtypes: { transformer: "qint8" },
+    });
+    const again = await halftone(["generate", "--from", "a.png", "--output", "b.png", "--quiet"]);
+    expect(again).toMatchObject({ code: 0, stderr: "" });
+    expect(read("b.png")).toEqual(read("a.png"));
+    const told = await halftone(["generate", PROMPT, "--fast", "--qtype", "qint8", "--output", "c.png", ...flags, "--quiet"]);
+    expect(told).toMatchObject({ code: 0, stderr: "" });
+    expect(await halftone(["generate", PROMPT, "--qtype", "transformer=qint8", "--output", "d.png", ...flags, "--quiet"])).toMatchObject({
+      code: 0,
+    });
+    expect(decodePng(read("d.png")).data).not.toEqual(decodePng(read("a.png")).data);
+    expect((await halftone(["inspect", "a.png"])).stdout).toMatch(/^products +8-bit \(fast\)$/m);
+    expect((await halftone(["inspect", "d.png"])).stdout).not.toContain("products");
+  });
+
   test("knows the embedded model by its hash, also quantized, and a folder of the same name from it", async () => {
     const flags = ["--seed", "3", "--steps", "2", "--quiet", "--output"];
     await halftone(["generate", PROMPT, "--qtype", "qint8", ...flags, "a.png"]);

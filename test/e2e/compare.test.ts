@@ -63,6 +63,24 @@ describe("settings", { timeout: 180_000 }, () => {
     expect([grid.width, grid.height]).toEqual([expect.any(Number), 3 * (64 + 8) + 8 + 22]);
   });
 
+  test("are also measured in fast runs where that is asked for", async () => {
+    const prompts = PROMPTS.slice(0, 1);
+    const { report } = await compareQuantization(demoModelFolder, {
+      ...{ prompts, qtypes: ["qint8"], fast: true, numInferenceSteps: 2, threads: 2, sensitivity: true },
+      include: "proj_out,*attn1.to_q".split(","),
+    });
+    expect(report.variants.map(({ label, spec, fast }) => [label, spec, fast])).toEqual([
+      ["qint8", "qint8", false],
+      ["qint8 --fast", "qint8", true],
+    ]);
+    const [faithful, fast] = report.variants as [CompareReport["variants"][number], CompareReport["variants"][number]];
+    expect(fast.measured.predictionError).toBeGreaterThan(faithful.measured.predictionError ?? 1);
+    expect(fast.measured.similarity).not.toEqual(faithful.measured.similarity);
+    expect(fast.measured.weightBytes).toBe(faithful.measured.weightBytes);
+    expect(faithful.sensitivity?.layers.length).toBe(7);
+    expect(fast.sensitivity).toBeNull();
+  });
+
   test("tell of layers alone, and propose what to keep in float, with what it costs", async () => {
     const include = ["transformer_blocks.0.attn1.to_[qv]", "proj_out", "encoder.block.0.layer.0.SelfAttention.[qv]"];
     const events: CompareEvent[] = [];

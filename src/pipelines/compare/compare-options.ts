@@ -11,6 +11,8 @@ export interface CompareOptions extends Omit<LoadOptions, "onEvent"> {
   prompts: readonly string[];
   /** Settings, as --qtype takes them: "qint8", "transformer=qint4,text_encoder=qint8". */
   qtypes: readonly string[];
+  /** Also makes every setting's pictures in fast runs. Default false. */
+  fast?: boolean | undefined;
   /** Patterns of layers, for every setting. */
   include?: readonly string[] | undefined;
   exclude?: readonly string[] | undefined;
@@ -36,7 +38,19 @@ export interface CompareOptions extends Omit<LoadOptions, "onEvent"> {
 const MOST_PROMPTS = 64;
 
 const KNOWN_OPTIONS: readonly (keyof CompareOptions)[] = [
-  ...(["prompts", "qtypes", "include", "exclude", "sensitivity", "targetPsnr", "targetError", "output", "force", "onEvent"] as const),
+  ...([
+    "prompts",
+    "qtypes",
+    "include",
+    "exclude",
+    "fast",
+    "sensitivity",
+    "targetPsnr",
+    "targetError",
+    "output",
+    "force",
+    "onEvent",
+  ] as const),
   ...(["seed", "numInferenceSteps", "guidanceScale", "height", "width"] as const),
   ...(["dtype", "threads", "revision", "variant", "subfolder", "token", "cacheDir", "localFilesOnly", "signal"] as const),
 ];

@@ -70,13 +70,23 @@ async function compare(idOrFolder: string, options: CompareOptions): Promise<Omi
   const reference = await open((opened) => measureReference(opened, options, listener(options.dtype ?? "float32")));
   const rows: GridRow[] = [{ label: reference.recipe.dtype, pictures: shrunk(reference.pictures, prompts.length) }];
   const variants: Variant[] = [];
-  for (const spec of qtypes) {
-    const found = await open((opened) => measureVariant(opened, { spec, include, exclude }, reference, options, listener(spec)));
+  const settings = qtypes.flatMap((spec) =>
+    (options.fast === true ? [false, true] : [false]).map((fast) => ({
+      spec,
+      include,
+      exclude,
+      fast,
+      label: fast ? `${spec} --fast` : spec,
+    })),
+  );
+  for (const setting of settings) {
+    const { label } = setting;
+    const found = await open((opened) => measureVariant(opened, setting, reference, options, listener(label)));
     variants.push(found.variant);
-    rows.push({ label: spec, pictures: shrunk(found.pictures, prompts.length) });
+    rows.push({ label, pictures: shrunk(found.pictures, prompts.length) });
     const kept = found.variant.proposal?.layers.length ?? 0;
     if (found.proposed !== undefined && kept > 0) {
-      rows.push({ label: `${spec}, ${kept} float`, pictures: shrunk(found.proposed, prompts.length) });
+      rows.push({ label: `${label}, ${kept} float`, pictures: shrunk(found.proposed, prompts.length) });
     }
   }
   return { report: reportOf(reference, variants, warnings), grid: comparisonGrid(prompts, rows) };

@@ -18,11 +18,11 @@ export function comparisonFiles(report: CompareReport, grid: Pixels): [name: str
 
 /** The error of the latents after each step, a curve for each setting and proposal. */
 function latentErrorPlot({ variants }: CompareReport): string {
-  const curves = variants.flatMap(({ spec, measured, proposal }) => [
-    { label: spec, values: measured.latentErrors },
+  const curves = variants.flatMap(({ label, measured, proposal }) => [
+    { label, values: measured.latentErrors },
     ...(proposal === null || proposal.layers.length === 0
       ? []
-      : [{ label: `${spec}, ${proposal.layers.length} float`, values: proposal.measured.latentErrors }]),
+      : [{ label: `${label}, ${proposal.layers.length} float`, values: proposal.measured.latentErrors }]),
   ]);
   return linePlot(curves, { title: "relative error of the latents", x: "step" });
 }

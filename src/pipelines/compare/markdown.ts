@@ -30,11 +30,11 @@ function percent(share: number): string {
 
 function settingsTable({ dtype, reference, variants }: CompareReport): string {
   const float = ["", megabytes(reference.weightBytes), "", "", "", "", "", reference.secondsPerStep.toFixed(3), ""];
-  const rows = variants.flatMap(({ spec, measured, proposal }) => [
-    [code(spec), ...measuredCells(measured)],
+  const rows = variants.flatMap(({ label, measured, proposal }) => [
+    [code(label), ...measuredCells(measured)],
     ...(proposal === null || proposal.layers.length === 0
       ? []
-      : [[`${code(spec)}, ${proposal.layers.length} float`, ...measuredCells(proposal.measured)]]),
+      : [[`${code(label)}, ${proposal.layers.length} float`, ...measuredCells(proposal.measured)]]),
   ]);
   const head = [
     "setting",

@@ -38,7 +38,9 @@ async function proposal(target: QualityTarget, worse = 1, exclude: string[] = []
     };
   };
   const variant: Variant = {
+    label: "qint4",
     spec: "qint4",
+    fast: false,
     include: [],
     exclude,
     measured: measured(["a", "b", "c"], 1),

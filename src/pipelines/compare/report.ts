@@ -86,8 +86,12 @@ export interface Proposal {
 
 /** One setting against the reference. */
 export interface Variant {
+  /** What it is called: the spec, with "--fast" behind it in fast runs. */
+  readonly label: string;
   /** What --qtype says. */
   readonly spec: string;
+  /** Whether its qint8 weights were multiplied in integers; then neither layers were measured alone nor a proposal made. */
+  readonly fast: boolean;
   readonly include: readonly string[];
   readonly exclude: readonly string[];
   readonly measured: Measured;
@@ -118,7 +122,7 @@ export interface CompareReport {
 /** A setting is being worked on: `done` of `total` pictures, layers or tries are finished. */
 export interface CompareEvent {
   readonly type: "compare";
-  /** The reference's dtype, or what --qtype says. */
+  /** The reference's dtype, or the label of the setting. */
   readonly setting: string;
   readonly work: "pictures" | "layers" | "proposal";
   readonly done: number;

@@ -1,6 +1,7 @@
 /** One setting of quantization, measured against the reference. */
 import type { Pixels } from "../../image/pixels.ts";
 import type { QuantizationRequest } from "../../image/recipe.ts";
+import { fastParts, fastWarnings } from "../fast.ts";
 import type { OpenedPipeline } from "../open-pipeline.ts";
 import { quantizeParts } from "../quantization.ts";
 import type { Request } from "../request.ts";
@@ -22,26 +23,27 @@ export interface MeasuredVariant {
 
 /** Quantizes a pipeline that was opened for it, and measures. */
 export async function measureVariant(
-  { pipelineClass, parts }: OpenedPipeline,
-  request: QuantizationRequest,
+  { pipelineClass, parts: opened }: OpenedPipeline,
+  request: QuantizationRequest & Pick<Variant, "label" | "fast">,
   reference: Reference,
   options: CompareOptions,
   listener: Listener & { onWork(work: CompareEvent["work"], done: number, total: number): void },
 ): Promise<MeasuredVariant> {
   const { signal } = options;
-  const { spec, include = [], exclude = [] } = request;
+  const { label, spec, fast, include = [], exclude = [] } = request;
+  const parts = fast ? await fastParts(opened) : opened;
   quantizeParts(parts.models, request);
-  for (const message of pipelineClass.warnings?.(parts, reference.requests[0] as Request) ?? [])
-    listener.onEvent({ type: "warning", message });
+  const said = [...(pipelineClass.warnings?.(parts, reference.requests[0] as Request) ?? []), ...(fast ? fastWarnings(parts) : [])];
+  for (const message of said) listener.onEvent({ type: "warning", message });
   await freezeParts(parts, listener, signal);
   const maker: Maker = { parts, requests: reference.requests, recipe: reference.recipe, ...listener };
   const made = await measurePictures(maker, pipelineClass, reference);
   const probed: Probed = { pipelineClass, parts, recordings: reference.recordings, signal };
   const all = byPart(quantizedLayers(probed));
   const measured = { ...made.measured, predictionError: await predictionError(probed, all) };
-  const variant: Variant = { spec, include, exclude, measured, sensitivity: null, proposal: null };
+  const variant: Variant = { label, spec, fast, include, exclude, measured, sensitivity: null, proposal: null };
   const target = targetOf(options);
-  if (!(options.sensitivity ?? (target !== undefined || reference.measure === "prediction"))) {
+  if (fast || !(options.sensitivity ?? (target !== undefined || reference.measure === "prediction"))) {
     return { variant, pictures: made.pictures, proposed: undefined };
   }
   useLayers(parts, all);

@@ -1,0 +1,153 @@
+/**
+ * What `--fast` wins and what it costs: the embedded checkpoint's pictures against the faithful ones of the same weights and, for a checkpoint of
+ * true size, the time of a call of the transformer's first blocks, alternately with the faithful call and with a peer's.
+ *
+ * usage: node bench/fast.ts [MODEL] [--peer "PYTHON reference/step_time.py MODEL"] [--rounds 5] [--blocks 4] [--size 512] (Node 22.18 or newer;
+ * MODEL is a PixArt, as reference/true_size.py writes it)
+ * Writes bench/results/fast.json and prints what it found.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { parseArgs } from "node:util";
+import type { IntegerProducts } from "../src/checkpoint/weights.ts";
+import { meanSquaredError, psnrOf } from "../src/image/similarity.ts";
+import { DiffusionModel, DiffusionPipeline, demoModelFolder, type FloatTensor, type GeneratedImage, quantize } from "../src/index.ts";
+import { PixArtConfigSchema } from "../src/models/pixart/config.ts";
+import { pixArtConstantInputs, pixArtStepInputs, pixArtTransformer } from "../src/models/pixart/model.ts";
+import { modelConfig } from "../src/models/registry.ts";
+import { TorchGenerator } from "../src/random/torch-generator.ts";
+import { Executor, finish } from "../src/runtime/executor.ts";
+import { onnxRuntimeNode } from "../src/runtime/onnxruntime-node.ts";
+import { describeRun } from "./machine.ts";
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    peer: { type: "string" },
+    rounds: { type: "string", default: "5" },
+    blocks: { type: "string", default: "4" },
+    size: { type: "string", default: "512" },
+  },
+});
+
+const pictures: Awaited<ReturnType<typeof comparePictures>>[] = [];
+for (const spec of ["transformer=qint8", "qint8"]) pictures.push(await comparePictures(spec));
+console.table(pictures);
+const [folder] = positionals;
+const calls = folder === undefined ? undefined : await timeCalls(folder);
+if (calls !== undefined) console.table(calls);
+writeFileSync("bench/results/fast.json", `${JSON.stringify({ run: describeRun(), settings: values, pictures, calls }, undefined, 2)}\n`);
+
+/** Eight prompts, 20 steps, at equal seeds. */
+async function comparePictures(spec: string) {
+  const { cases } = JSON.parse(readFileSync("test/fixtures/demo/io.json", "utf8")) as { cases: { options: { prompt: string } }[] };
+  const pipeline = await DiffusionPipeline.fromPretrained(demoModelFolder);
+  pipeline.quantize(spec);
+  const errors: number[] = [];
+  let [difference, base] = [0, 0];
+  for (const [seed, { options }] of cases.entries()) {
+    const make = async (fast: boolean) => {
+      const { images, report } = await pipeline.generate(options.prompt, { seed, fast });
+      return { image: images[0] as GeneratedImage, latents: report.latents };
+    };
+    const [faithful, fast] = [await make(false), await make(true)];
+    errors.push(meanSquaredError(faithful.image, fast.image));
+    for (const [i, value] of faithful.latents.data.entries()) {
+      difference += ((fast.latents.data[i] as number) - value) ** 2;
+      base += value ** 2;
+    }
+  }
+  await pipeline.dispose();
+  const psnr = psnrOf(errors.reduce((sum, error) => sum + error, 0) / errors.length);
+  return { spec, pictures: errors.length, psnr, worstPsnr: psnrOf(Math.max(...errors)), latentError: Math.sqrt(difference / base) };
+}
+
+/** Best and median seconds of a call, and how far fast results are from the faithful one. */
+async function timeCalls(model: string) {
+  const ways: Record<string, IntegerProducts | undefined> = {
+    "halftone qint8": undefined,
+    "halftone qint8 --fast": "signed",
+    "halftone qint8 --fast, codes without signs": "unsigned",
+  };
+  const part = await DiffusionModel.fromPretrained(model, { subfolder: "transformer", dtype: "float16" });
+  quantize(part, { weights: "qint8" });
+  await part.freeze();
+  const { config, size, inputs } = callOf(part);
+  const executors = Object.entries(ways).map(([name, kind]) => {
+    const graph = pixArtTransformer(part.weights(kind), config, "float32", size);
+    return [name, new Executor(onnxRuntimeNode(), graph, { hold: "resident", segmentsPerProgram: 1000 })] as const;
+  });
+  const seconds = new Map<string, number[]>();
+  const errors = new Map<string, number>();
+  const peer = values.peer === undefined ? undefined : new Peer(values.peer);
+  for (let round = 0; round <= Number(values.rounds); round++) {
+    let faithful: FloatTensor | undefined;
+    for (const [name, executor] of executors) {
+      const started = performance.now();
+      const sample = (await finish(executor.run(inputs))).sample as FloatTensor;
+      // The first round compiles, and warms the page cache.
+      if (round > 0) seconds.set(name, [...(seconds.get(name) ?? []), (performance.now() - started) / 1000]);
+      faithful ??= sample;
+      errors.set(name, relativeError(sample.data, faithful.data));
+    }
+    const theirs = (await peer?.round()) ?? {};
+    if (round > 0) for (const [name, time] of Object.entries(theirs)) seconds.set(name, [...(seconds.get(name) ?? []), time]);
+  }
+  for (const [, executor] of executors) await executor.dispose();
+  await part.dispose();
+  peer?.stop();
+  const fast = Math.min(...(seconds.get("halftone qint8 --fast") ?? []));
+  return Array.from(seconds, ([name, times]) => {
+    const best = Math.min(...times);
+    return { name, best, median: times.toSorted((a, b) => a - b)[times.length >> 1], timesFast: best / fast, error: errors.get(name) };
+  });
+}
+
+function callOf(part: DiffusionModel) {
+  const parsed = modelConfig(PixArtConfigSchema, part.config, part.part, part.configPath);
+  const config = { ...parsed, num_layers: Number(values.blocks) };
+  const side = Number(values.size) / 8;
+  const size = { batch: 2, latentHeight: side, latentWidth: side, captionTokens: 300, timesteps: 1 };
+  const generator = new TorchGenerator(1);
+  const latents = generator.randn([2, config.in_channels, side, side]);
+  const encoderHiddenStates = generator.randn([2, 300, config.caption_channels ?? config.cross_attention_dim]);
+  const attentionMask = [Array<number>(300).fill(1), Array<number>(300).fill(1)];
+  const inputs = {
+    ...pixArtConstantInputs(config, size, { encoderHiddenStates, attentionMask }),
+    ...pixArtStepInputs(latents, [500]),
+  };
+  return { config, size, inputs };
+}
+
+function relativeError(got: Float32Array, want: Float32Array): number {
+  let [difference, base] = [0, 0];
+  for (const [i, value] of want.entries()) {
+    difference += ((got[i] as number) - value) ** 2;
+    base += value ** 2;
+  }
+  return Math.sqrt(difference / base);
+}
+
+/** A process that runs one round for each line that it is sent, and answers with seconds by name. */
+class Peer {
+  readonly #process: ChildProcess;
+  readonly #answers: AsyncIterator<string>;
+
+  constructor(command: string) {
+    const [program = "", ...args] = command.split(" ");
+    this.#process = spawn(program, args, { stdio: ["pipe", "pipe", "inherit"] });
+    this.#answers = createInterface({ input: this.#process.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]();
+  }
+
+  async round(): Promise<Record<string, number>> {
+    this.#process.stdin?.write("\n");
+    const { done, value } = await this.#answers.next();
+    if (done) throw new Error("the peer ended before its answer");
+    return JSON.parse(value) as Record<string, number>;
+  }
+
+  stop(): void {
+    this.#process.stdin?.end();
+  }
+}

@@ -6,7 +6,7 @@
  * MODEL is a PixArt, as reference/true_size.py writes it)
  * Writes bench/results/fast.json and prints what it found.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
@@ -80,7 +80,7 @@ async function timeCalls(model: string) {
   });
   const seconds = new Map<string, number[]>();
   const errors = new Map<string, number>();
-  const peer = values.peer === undefined ? undefined : new Peer(values.peer);
+  const peer = values.peer === undefined ? undefined : startPeer(values.peer);
   for (let round = 0; round <= Number(values.rounds); round++) {
     let faithful: FloatTensor | undefined;
     for (const [name, executor] of executors) {
@@ -130,24 +130,17 @@ function relativeError(got: Float32Array, want: Float32Array): number {
 }
 
 /** A process that runs one round for each line that it is sent, and answers with seconds by name. */
-class Peer {
-  readonly #process: ChildProcess;
-  readonly #answers: AsyncIterator<string>;
-
-  constructor(command: string) {
-    const [program = "", ...args] = command.split(" ");
-    this.#process = spawn(program, args, { stdio: ["pipe", "pipe", "inherit"] });
-    this.#answers = createInterface({ input: this.#process.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]();
-  }
-
-  async round(): Promise<Record<string, number>> {
-    this.#process.stdin?.write("\n");
-    const { done, value } = await this.#answers.next();
-    if (done) throw new Error("the peer ended before its answer");
-    return JSON.parse(value) as Record<string, number>;
-  }
-
-  stop(): void {
-    this.#process.stdin?.end();
-  }
+function startPeer(command: string) {
+  const [program = "", ...args] = command.split(" ");
+  const { stdin, stdout } = spawn(program, args, { stdio: ["pipe", "pipe", "inherit"] });
+  const answers = createInterface({ input: stdout })[Symbol.asyncIterator]();
+  return {
+    async round(): Promise<Record<string, number>> {
+      stdin.write("\n");
+      const { done, value } = await answers.next();
+      if (done) throw new Error("the peer ended before its answer");
+      return JSON.parse(value) as Record<string, number>;
+    },
+    stop: () => stdin.end(),
+  };
 }

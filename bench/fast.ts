@@ -37,7 +37,8 @@ console.table(pictures);
 const [folder] = positionals;
 const calls = folder === undefined ? undefined : await timeCalls(folder);
 if (calls !== undefined) console.table(calls);
-writeFileSync("bench/results/fast.json", `${JSON.stringify({ run: describeRun(), settings: values, pictures, calls }, undefined, 2)}\n`);
+const settings = { ...values, peer: values.peer !== undefined };
+writeFileSync("bench/results/fast.json", `${JSON.stringify({ run: describeRun(), settings, pictures, calls }, undefined, 2)}\n`);
 
 /** Eight prompts, 20 steps, at equal seeds. */
 async function comparePictures(spec: string) {

@@ -4,7 +4,7 @@ import { axisTicks, barPlot } from "./bar-plot.ts";
 
 const texts = { title: "time", axis: "seconds" };
 const boxes = (svg: string) =>
-  Array.from(svg.matchAll(/<rect x="240" y="([\d.]+)" width="([\d.]+)"/g), ([, y, width]) => [Number(y), Number(width)]);
+  Array.from(svg.matchAll(/<rect x="280" y="([\d.]+)" width="([\d.]+)"/g), ([, y, width]) => [Number(y), Number(width)]);
 
 test("bars begin at the axis and are as long as their values, group after group", () => {
   const bar = (series: string, value: number) => ({ series, value, note: "" });
@@ -33,9 +33,17 @@ test("bars begin at the axis and are as long as their values, group after group"
 test("a paler part, a range and a note", () => {
   const svg = barPlot([{ label: "a", bars: [{ series: "s", value: 4, outer: 8, range: [3, 5], note: "4 / 8" }] }], texts);
   expect(boxes(svg).map(([, width]) => width)).toEqual([470, 235]);
-  expect(svg).toContain('<path d="M416.3 68V74M416.3 71H533.8M533.8 68V74"');
+  expect(svg).toContain('<path d="M456.3 68V74M456.3 71H573.8M573.8 68V74"');
   // Behind the longest of them.
-  expect(svg).toContain('<text x="716" y="75">4 / 8</text>');
+  expect(svg).toContain('<text x="756" y="75">4 / 8</text>');
+});
+
+test("a second line stands below the first, both beside the middle of the group", () => {
+  const svg = barPlot([{ label: "qint8", detail: "4 images", bars: [{ series: "s", value: 1, note: "" }] }], texts);
+  expect(Array.from(svg.matchAll(/y="([\d.]+)" text-anchor="end">([^<]*)/g), ([, y, line]) => [Number(y), line])).toEqual([
+    [68.5, "qint8"],
+    [81.5, "4 images"],
+  ]);
 });
 
 test("what could not be measured says so where its bar would be", () => {

@@ -21,6 +21,8 @@ export interface Bar {
 /** Bars that belong together. */
 export interface BarGroup {
   readonly label: string;
+  /** A second line. */
+  readonly detail?: string | undefined;
   readonly bars: readonly Bar[];
 }
 
@@ -31,15 +33,16 @@ export interface BarTexts {
   readonly axis: string;
 }
 
-const WIDTH = 860;
-const LEFT = 240;
+const WIDTH = 900;
+const LEFT = 280;
 /** For the notes behind the longest bars. */
 const RIGHT = 150;
 const BAR = 14;
 const GROUP_GAP = 12;
 const LEGEND_LINE = 18;
+const TEXT_LINE = 13;
 const BOTTOM = 44;
-const LABEL_LETTERS = 36;
+const LABEL_LETTERS = 42;
 const NOTE_LETTERS = 80;
 const MOST_TICKS = 6;
 
@@ -64,15 +67,20 @@ export function barPlot(groups: readonly BarGroup[], texts: BarTexts): string {
     svgText((LEFT + WIDTH - RIGHT) / 2, bottom + 36, texts.axis, 'text-anchor="middle"'),
   ];
   let y = top;
-  for (const [i, { label, bars }] of groups.entries()) {
-    const middle = y + (bars.length * BAR) / 2 + 4 + GROUP_GAP / 2;
-    elements.push(svgText(LEFT - 8, middle, shortened(label, LABEL_LETTERS), 'text-anchor="end"'));
+  for (const [i, { label, detail, bars }] of groups.entries()) {
+    const lines = detail === undefined ? [label] : [label, detail];
+    const middle = y + (bars.length * BAR + GROUP_GAP) / 2;
+    elements.push(...lines.map((line, at) => labelText(line, middle + 4 + TEXT_LINE * (at - (lines.length - 1) / 2))));
     for (const [j, bar] of bars.entries()) {
       elements.push(...drawBar(bar, plotColour(series.indexOf(bar.series)), y + GROUP_GAP / 2 + j * BAR, x));
     }
     y += heights[i] ?? 0;
   }
   return svgPicture(WIDTH, bottom + BOTTOM, elements);
+}
+
+function labelText(line: string, y: number): string {
+  return svgText(LEFT - 8, y, shortened(line, LABEL_LETTERS), 'text-anchor="end"');
 }
 
 function drawBar({ value, outer, range, note }: Bar, colour: string, y: number, x: (value: number) => number): string[] {

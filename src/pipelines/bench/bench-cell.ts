@@ -88,9 +88,19 @@ export function isSameWork(a: BenchCell, b: BenchCell): boolean {
 }
 
 /** What a cell asks for, but for dtype and mode: "qint8, 4 images, fused". */
-export function workText({ qtype, exclude, fuseQkv, images }: BenchCell): string {
-  const parts = [qtype ?? NOT_QUANTIZED, ...(exclude.length === 0 ? [] : [`without ${exclude.join(" ")}`])];
-  return [...parts, images === 1 ? "1 image" : `${images} images`, ...(fuseQkv ? ["fused"] : [])].join(", ");
+export function workText(cell: BenchCell): string {
+  const { exclude } = cell;
+  return [qtypeText(cell), ...(exclude.length === 0 ? [] : [`without ${exclude.join(" ")}`]), batchText(cell)].join(", ");
+}
+
+/** "qint8", "none". */
+export function qtypeText({ qtype }: BenchCell): string {
+  return qtype ?? NOT_QUANTIZED;
+}
+
+/** "1 image", "4 images, fused". */
+export function batchText({ images, fuseQkv }: BenchCell): string {
+  return `${images === 1 ? "1 image" : `${images} images`}${fuseQkv ? ", fused" : ""}`;
 }
 
 /** How a cell is worked: "float32", "float32 fast". */

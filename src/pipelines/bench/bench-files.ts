@@ -1,8 +1,8 @@
 /** The files of a benchmark: bench.json for programs, bench.md for people, and two plots. */
 import { barPlot } from "../../image/bar-plot.ts";
-import { workText } from "./bench-cell.ts";
+import { batchText, qtypeText } from "./bench-cell.ts";
 import { benchmarkMarkdown } from "./bench-markdown.ts";
-import type { BenchReport, BenchRow, BenchSummary } from "./bench-report.ts";
+import { type BenchReport, type BenchRow, type BenchSummary, byWork } from "./bench-report.ts";
 import { gigabytes, threeDigits, toolText } from "./bench-texts.ts";
 
 /** Names and texts. */
@@ -40,11 +40,13 @@ function plot(
   texts: { readonly title: string; readonly axis: string },
   figures: (summary: BenchSummary) => { value: number | undefined; outer?: number | undefined; range?: [number, number]; note: string },
 ): string {
-  const works = [...new Set(report.rows.map(({ cell }) => workText(cell)))];
   const bar = (row: BenchRow) => {
     const series = toolText(report, row);
     return { series, ...(row.summary === null ? { value: undefined, note: row.failure ?? "" } : figures(row.summary)) };
   };
-  const groups = works.map((label) => ({ label, bars: report.rows.filter(({ cell }) => workText(cell) === label).map(bar) }));
+  const groups = byWork(report.rows).map((rows) => {
+    const [{ cell }] = rows;
+    return { label: qtypeText(cell), detail: batchText(cell), bars: rows.map(bar) };
+  });
   return barPlot(groups, texts);
 }

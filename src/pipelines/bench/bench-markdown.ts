@@ -1,6 +1,6 @@
 /** A benchmark as a page that can be read: what was measured on what, the tables, and halftone laid beside the peer. */
 import { isSameWork, NOT_QUANTIZED, partQtypes } from "./bench-cell.ts";
-import type { BenchReport, BenchRow, BenchSummary } from "./bench-report.ts";
+import { type BenchReport, type BenchRow, type BenchSummary, byWork } from "./bench-report.ts";
 import { gigabytes, spreadText, threeDigits, toolText } from "./bench-texts.ts";
 import type { Spread } from "./statistics.ts";
 
@@ -52,14 +52,10 @@ function rowTable(report: BenchReport): string {
   const phases = ["load", "quantize", ...PHASES, "command, s", "weights, GB"];
   return table(
     [...head, ...phases],
-    sorted(report.rows).map((row) => rowCells(report, row)),
+    byWork(report.rows)
+      .flat()
+      .map((row) => rowCells(report, row)),
   );
-}
-
-/** What is compared stands together: the same work by every tool. */
-function sorted(rows: readonly BenchRow[]): BenchRow[] {
-  const firsts = rows.filter((row, i) => rows.findIndex(({ cell }) => isSameWork(cell, row.cell)) === i);
-  return firsts.flatMap((first) => rows.filter(({ cell }) => isSameWork(cell, first.cell)));
 }
 
 function rowCells(report: BenchReport, row: BenchRow): string[] {
@@ -83,7 +79,9 @@ function rowCells(report: BenchReport, row: BenchRow): string[] {
 }
 
 function ratioTable(report: BenchReport): string {
-  const measured = sorted(report.rows).filter(({ summary }) => summary !== null);
+  const measured = byWork(report.rows)
+    .flat()
+    .filter(({ summary }) => summary !== null);
   const pairs = measured
     .filter(({ tool }) => tool === "halftone")
     .flatMap((own) => measured.filter((peer) => peer.tool === "peer" && isSameWork(own.cell, peer.cell)).map((peer) => ({ own, peer })));

@@ -1,5 +1,5 @@
 /** What a benchmark finds: plain data, which is also bench.json. Seconds, bytes. */
-import type { BenchCell } from "./bench-cell.ts";
+import { type BenchCell, isSameWork } from "./bench-cell.ts";
 import type { BenchRecipe, BenchRun } from "./bench-run.ts";
 import { median, type Spread, spreadOf } from "./statistics.ts";
 
@@ -48,6 +48,17 @@ export interface BenchReport {
   /** The peer's name and versions, from its own mouth; null without one, or where it never worked. */
   readonly peer: { readonly name: string; readonly versions: Readonly<Record<string, string>> } | null;
   readonly rows: readonly BenchRow[];
+}
+
+/** Puts together what is compared: the same work by every tool, in the order of the first of each. */
+export function byWork<T extends { readonly cell: BenchCell }>(rows: readonly T[]): [T, ...T[]][] {
+  const groups: [T, ...T[]][] = [];
+  for (const row of rows) {
+    const group = groups.find(([first]) => isSameWork(first.cell, row.cell));
+    if (group === undefined) groups.push([row]);
+    else group.push(row);
+  }
+  return groups;
 }
 
 /** What the runs of a cell say together; null for none. */

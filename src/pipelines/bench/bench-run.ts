@@ -66,8 +66,9 @@ export function parseBenchRun(output: string, who: string): BenchRun {
   if (result.success) return result.output;
   const [issue] = result.issues;
   const path = v.getDotPath(issue);
-  const field = path === null ? "nothing of a run" : `a wrong "${path}"`;
-  throw new EngineError(`${who} printed JSON with ${field}: expected ${issue.expected ?? issue.message}, got ${issue.received}`);
+  if (issue.received === "undefined") throw new EngineError(`${who} printed JSON without "${path}"`);
+  const field = path === null ? "of another form" : `with a wrong "${path}"`;
+  throw new EngineError(`${who} printed JSON ${field}: expected ${issue.expected ?? issue.message}, got ${issue.received}`);
 }
 
 function jsonOf(text: string): unknown {

@@ -8,7 +8,7 @@ import { StagedFolder } from "../../checkpoint/staged-folder-node.ts";
 import { CancelledError, HalftoneError, UsageError } from "../../errors.ts";
 import { type BenchCell, type BenchMatrix, benchCells, cellText, peerCells } from "./bench-cell.ts";
 import { benchmarkFiles } from "./bench-files.ts";
-import { type BenchReport, type BenchRow, summaryOf } from "./bench-report.ts";
+import { type BenchReport, type BenchRow, byWork, summaryOf } from "./bench-report.ts";
 import type { BenchRecipe, BenchRun } from "./bench-run.ts";
 import { describeMachine } from "./machine-node.ts";
 
@@ -97,22 +97,26 @@ async function runRounds(
   const machine = describeMachine();
   const own = cells.map((cell): Measured => ({ tool: "halftone", cell, runs: [], failure: undefined }));
   const peers = twins.map((cell): Measured => ({ tool: "peer", cell, runs: [], failure: undefined }));
-  const total = rounds * (own.length + peers.length);
+  const inOrder = byWork([...own, ...peers]).flat();
+  const total = rounds * inOrder.length;
   let recipe: BenchRecipe | undefined;
   let done = 0;
   for (let round = 1; round <= rounds; round++) {
-    for (const measured of [...own, ...peers]) {
-      recipe ??= own.flatMap(({ runs }) => runs[0]?.recipe ?? [])[0];
-      // The peer is told what halftone's defaults are, so it has to come second.
-      if (recipe === undefined && measured.tool === "peer") throw own[0]?.failure ?? new Error("no run told of its recipe");
-      if (measured.failure === undefined) {
-        await measureOnce(measured, recipe, { round, rounds, done, total }, options);
+    const queue = [...inOrder];
+    for (const measured of queue) {
+      recipe ??= recipeOf(own);
+      if (recipe === undefined && measured.tool === "peer") {
+        // It is told what halftone's defaults are, so it waits until one of halftone's cells has worked.
+        queue.push(measured);
+        continue;
       }
+      if (measured.failure === undefined) await measureOnce(measured, recipe, { round, rounds, done, total }, options);
+      if (own.every(({ failure }) => failure !== undefined)) throw own[0]?.failure;
       done++;
     }
   }
-  recipe ??= own.flatMap(({ runs }) => runs[0]?.recipe ?? [])[0];
-  if (recipe === undefined) throw own[0]?.failure ?? new Error("no run told of its recipe");
+  recipe ??= recipeOf(own);
+  if (recipe === undefined) throw new Error("a benchmark ended without a run");
   const peer = peers.flatMap(({ runs }) => runs)[0];
   return {
     machine,
@@ -120,8 +124,12 @@ async function runRounds(
     settings: options.settings ?? {},
     runs: rounds,
     peer: peer === undefined ? null : { name: peer.name ?? "peer", versions: peer.versions ?? {} },
-    rows: [...own, ...peers].map(rowOf),
+    rows: inOrder.map(rowOf),
   };
+}
+
+function recipeOf(own: readonly Measured[]): BenchRecipe | undefined {
+  return own.flatMap(({ runs }) => runs[0]?.recipe ?? [])[0];
 }
 
 async function measureOnce(
@@ -137,6 +145,7 @@ async function measureOnce(
   try {
     const isPeer = tool === "peer" && measurePeer !== undefined && recipe !== undefined;
     const run = isPeer ? await measurePeer(cell, recipe) : await measure(cell);
+    if (!isPeer && run.recipe === undefined) throw new UsageError("measure() told of no recipe, which says what was asked for");
     measured.runs.push(run);
     onEvent?.({ ...about, ...place, done: place.done + 1, run });
   } catch (error) {

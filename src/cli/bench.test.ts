@@ -10,7 +10,7 @@ const cell = { dtype: "float32", qtype: "qint8", exclude: [], fuseQkv: false, im
 const row: BenchRow = {
   ...{ tool: "halftone", name: "qint8, 1 image, float32", cell, runs: [], failure: null },
   summary: {
-    ...{ seconds: always(12.5), secondsPerStep: always(1.25), loadSeconds: always(1), quantizeSeconds: always(1), phaseSeconds: {} },
+    ...{ seconds: always(12.5), secondsPerStep: always(1.25), loadSeconds: always(1), quantizeSeconds: always(1), phases: {} },
     ...{ commandSeconds: always(15), peakAnonymousBytes: always(1.5e9), peakResidentBytes: always(2.5e9), weightBytes: 6e8 },
   },
 };

@@ -37,7 +37,7 @@ export interface BenchMatrix {
 }
 
 /** The word for weights as they are. */
-export const NOT_QUANTIZED = "none";
+const NOT_QUANTIZED = "none";
 
 /**
  * halftone's cells: qtypes change slowest, then images, dtypes, fused, fast.
@@ -88,7 +88,7 @@ export function isSameWork(a: BenchCell, b: BenchCell): boolean {
 }
 
 /** What a cell asks for, but for dtype and mode: "qint8, 4 images, fused". */
-export function workText(cell: BenchCell): string {
+function workText(cell: BenchCell): string {
   const { exclude } = cell;
   return [qtypeText(cell), ...(exclude.length === 0 ? [] : [`without ${exclude.join(" ")}`]), batchText(cell)].join(", ");
 }

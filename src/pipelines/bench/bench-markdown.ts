@@ -1,6 +1,6 @@
 /** A benchmark as a page that can be read: what was measured on what, the tables, and halftone laid beside the peer. */
-import { isSameWork, NOT_QUANTIZED, partQtypes } from "./bench-cell.ts";
-import { type BenchReport, type BenchRow, type BenchSummary, byWork } from "./bench-report.ts";
+import { isSameWork, partQtypes } from "./bench-cell.ts";
+import { type BenchReport, type BenchRow, type BenchSummary, byWork, type PhaseSummary } from "./bench-report.ts";
 import { gigabytes, spreadText, threeDigits, toolText } from "./bench-texts.ts";
 import type { Spread } from "./statistics.ts";
 
@@ -14,7 +14,10 @@ export function benchmarkMarkdown(report: BenchReport): string {
     machineText(report),
     ...excludeText(report),
     rowTable(report),
-    "Memory: peak of the whole process, anonymous / resident; resident counts mapped files too, which the system may drop. Latency: encode, denoise and decode, with the model open. Command: from the start of the process to its end, loading and quantizing included.",
+    "Memory: peak of the whole process, seen from outside, anonymous / resident; resident counts mapped files too, which the system may drop. Latency: encode, denoise and decode, with the model open. Command: from the start of the process to its end, loading and quantizing included.",
+    "## Phase by phase",
+    phaseTable(report),
+    "Seconds, and peaks as the tool itself saw them, anonymous / resident.",
     ...(rows.some(({ tool }) => tool === "peer") ? ["## halftone against the peer", ratioTable(report)] : []),
     "![latency](latency.svg)",
     "![peak memory](memory.svg)",
@@ -45,37 +48,58 @@ function excludeText({ rows }: BenchReport): string[] {
   return exclude.length === 0 ? [] : [`Never quantized: ${exclude.map(code).join(", ")}.`];
 }
 
-const PHASES = ["encode", "denoise", "decode"];
-
+/** In the shape of the tables that the field publishes. */
 function rowTable(report: BenchReport): string {
-  const head = ["batch", "transformer", "text encoder", "QKV fused", "tool, dtype", "memory, GB", "latency, s", "s/step"];
-  const phases = ["load", "quantize", ...PHASES, "command, s", "weights, GB"];
+  const head = [...ABOUT, "memory, GB", "latency, s", "s/step", "command, s", "weights, GB"];
+  const rows = byWork(report.rows).flat();
   return table(
-    [...head, ...phases],
-    byWork(report.rows)
-      .flat()
-      .map((row) => rowCells(report, row)),
+    head,
+    rows.map((row) => [...aboutCells(report, row), ...(row.summary === null ? failureCells(row, 5) : figureCells(row.summary))]),
   );
 }
 
-function rowCells(report: BenchReport, row: BenchRow): string[] {
-  const { cell, summary, failure } = row;
-  const { transformer, textEncoder } = partQtypes(cell);
-  const qtypes = [transformer, textEncoder].map((text) => (text === NOT_QUANTIZED ? text : escaped(text)));
-  const about = [String(cell.images), ...qtypes, cell.fuseQkv ? "yes" : "", escaped(toolText(report, row))];
-  if (summary === null) return [...about, escaped(failure ?? ""), ...Array.from({ length: 4 + PHASES.length + 2 }, () => "")];
-  const memory = `${gigabytes(summary.peakAnonymousBytes?.median)} / ${gigabytes(summary.peakResidentBytes?.median)}`;
-  return [
-    ...about,
-    memory,
-    spreadText(summary.seconds),
-    spreadText(summary.secondsPerStep),
-    middle(summary.loadSeconds),
-    cell.qtype === null ? "" : middle(summary.quantizeSeconds),
-    ...PHASES.map((phase) => middle(summary.phaseSeconds[phase])),
-    spreadText(summary.commandSeconds),
-    gigabytes(summary.weightBytes),
-  ];
+const ABOUT = ["batch", "transformer", "text encoder", "QKV fused", "tool, dtype"];
+
+function aboutCells(report: BenchReport, row: BenchRow): string[] {
+  const { images, fuseQkv } = row.cell;
+  const { transformer, textEncoder } = partQtypes(row.cell);
+  return [String(images), escaped(transformer), escaped(textEncoder), fuseQkv ? "yes" : "", escaped(toolText(report, row))];
+}
+
+/** The reason stands in the first of the columns. */
+function failureCells({ failure }: BenchRow, columns: number): string[] {
+  return [escaped(failure ?? ""), ...Array.from({ length: columns - 1 }, () => "")];
+}
+
+function figureCells(summary: BenchSummary): string[] {
+  const { seconds, secondsPerStep, commandSeconds, weightBytes } = summary;
+  return [peaksText(summary), ...[seconds, secondsPerStep, commandSeconds].map(spreadText), gigabytes(weightBytes)];
+}
+
+function peaksText({ peakAnonymousBytes, peakResidentBytes }: Pick<BenchSummary, "peakAnonymousBytes" | "peakResidentBytes">): string {
+  const peaks = [peakAnonymousBytes, peakResidentBytes].flatMap((peak) => (peak === undefined ? [] : gigabytes(peak.median)));
+  return peaks.join(" / ");
+}
+
+const PHASES = ["encode", "denoise", "decode"];
+
+function phaseTable(report: BenchReport): string {
+  const measured = byWork(report.rows)
+    .flat()
+    .flatMap((row) => (row.summary === null ? [] : [{ row, summary: row.summary }]));
+  const rows = measured.map(({ row, summary }) => [
+    ...aboutCells(report, row),
+    threeDigits(summary.loadSeconds.median),
+    row.cell.qtype === null ? "" : threeDigits(summary.quantizeSeconds.median),
+    ...PHASES.map((name) => phaseCell(summary.phases[name])),
+  ]);
+  return table([...ABOUT, "load", "quantize", ...PHASES], rows);
+}
+
+function phaseCell(phase: PhaseSummary | undefined): string {
+  if (phase === undefined) return "";
+  const peaks = peaksText(phase);
+  return `${threeDigits(phase.seconds.median)}${peaks && `, ${peaks}`}`;
 }
 
 function ratioTable(report: BenchReport): string {
@@ -108,7 +132,7 @@ function ratioTable(report: BenchReport): string {
       ratio(a.peakAnonymousBytes, b.peakAnonymousBytes),
       ratio(a.peakResidentBytes, b.peakResidentBytes),
     ];
-    const about = rowCells(report, own).slice(0, 5);
+    const about = aboutCells(report, own);
     return [...about, escaped(toolText(report, peer)), ...figures];
   });
   return `Medians, halftone's divided by the peer's: below 1 halftone is faster, or takes less.\n\n${table(head, rows)}`;
@@ -116,10 +140,6 @@ function ratioTable(report: BenchReport): string {
 
 function ratio(own: Spread | undefined, peer: Spread | undefined): string {
   return own === undefined || peer === undefined || peer.median === 0 ? "" : (own.median / peer.median).toFixed(2);
-}
-
-function middle(spread: Spread | undefined): string {
-  return spread === undefined ? "" : threeDigits(spread.median);
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {

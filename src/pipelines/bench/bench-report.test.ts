@@ -27,11 +27,13 @@ const run = (change: Partial<BenchRun> = {}): BenchRun => ({
   phases: [
     { phase: "encode", seconds: 1 },
     { phase: "denoise", seconds: 8 },
-    { phase: "decode", seconds: 3 },
-    { phase: "decode", seconds: 1 },
+    { phase: "decode", seconds: 3, peakAnonymousBytes: 9 },
+    { phase: "decode", seconds: 1, peakAnonymousBytes: 8 },
   ],
   ...change,
 });
+
+const noPeaks = { peakAnonymousBytes: undefined, peakResidentBytes: undefined };
 
 describe("a summary", () => {
   test("is over runs what each of them took", () => {
@@ -41,10 +43,14 @@ describe("a summary", () => {
       secondsPerStep: { median: 3, min: 2, max: 4 },
       loadSeconds: { median: 1, min: 1, max: 1 },
       quantizeSeconds: { median: 2, min: 2, max: 2 },
-      phaseSeconds: {
-        encode: { median: 0.5, min: 0, max: 1 },
-        denoise: { median: 19, min: 8, max: 30 },
-        decode: { median: 2, min: 0, max: 4 },
+      phases: {
+        encode: { ...noPeaks, seconds: { median: 0.5, min: 0, max: 1 } },
+        denoise: { ...noPeaks, seconds: { median: 19, min: 8, max: 30 } },
+        decode: {
+          seconds: { median: 2, min: 0, max: 4 },
+          peakAnonymousBytes: { median: 9, min: 9, max: 9 },
+          peakResidentBytes: undefined,
+        },
       },
       commandSeconds: { median: 30, min: 20, max: 40 },
       peakAnonymousBytes: { median: 45, min: 40, max: 50 },

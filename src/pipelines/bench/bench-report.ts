@@ -3,6 +3,14 @@ import { type BenchCell, isSameWork } from "./bench-cell.ts";
 import type { BenchRecipe, BenchRun } from "./bench-run.ts";
 import { median, type Spread, spreadOf } from "./statistics.ts";
 
+/** One phase over the runs of a cell. */
+export interface PhaseSummary {
+  readonly seconds: Spread;
+  /** As the tool itself saw it; undefined where it did not. */
+  readonly peakAnonymousBytes: Spread | undefined;
+  readonly peakResidentBytes: Spread | undefined;
+}
+
 /** Median and spread over the runs of a cell; undefined where no run has the figure. */
 export interface BenchSummary {
   /** Encode, denoise and decode together: what a caller waits for with the model open. */
@@ -11,7 +19,8 @@ export interface BenchSummary {
   readonly secondsPerStep: Spread | undefined;
   readonly loadSeconds: Spread;
   readonly quantizeSeconds: Spread;
-  readonly phaseSeconds: Readonly<Record<string, Spread>>;
+  /** "encode", "denoise" and "decode". */
+  readonly phases: Readonly<Record<string, PhaseSummary>>;
   /** From the start of the process to its end. */
   readonly commandSeconds: Spread | undefined;
   /** Of the whole process. */
@@ -73,7 +82,7 @@ export function summaryOf(runs: readonly BenchRun[]): BenchSummary | null {
     secondsPerStep: spread((run) => median(run.stepSeconds)),
     loadSeconds: always(({ loadSeconds }) => loadSeconds),
     quantizeSeconds: always(({ quantizeSeconds }) => quantizeSeconds),
-    phaseSeconds: Object.fromEntries(phases.map((name) => [name, always((run) => secondsOf(run, name))])),
+    phases: Object.fromEntries(phases.map((name) => [name, phaseSummary(runs, name)])),
     commandSeconds: spread(({ commandSeconds }) => commandSeconds),
     peakAnonymousBytes: spread(({ peakAnonymousBytes }) => peakAnonymousBytes),
     peakResidentBytes: spread(({ peakResidentBytes }) => peakResidentBytes),
@@ -81,9 +90,18 @@ export function summaryOf(runs: readonly BenchRun[]): BenchSummary | null {
   };
 }
 
-/** A phase may come in pieces. */
-function secondsOf({ phases }: BenchRun, name: string): number {
-  return sum(phases.filter(({ phase }) => phase === name).map(({ seconds }) => seconds));
+/** A phase may come in pieces: seconds add up, of peaks the highest counts. */
+function phaseSummary(runs: readonly BenchRun[], name: string): PhaseSummary {
+  const pieces = runs.map(({ phases }) => phases.filter(({ phase }) => phase === name));
+  const peak = (key: "peakAnonymousBytes" | "peakResidentBytes") => {
+    const peaks = pieces.map((own) => own.flatMap((piece) => piece[key] ?? []));
+    return spreadOf(peaks.flatMap((own) => (own.length === 0 ? [] : Math.max(...own))));
+  };
+  return {
+    seconds: spreadOf(pieces.map((own) => sum(own.map(({ seconds }) => seconds)))) as Spread,
+    peakAnonymousBytes: peak("peakAnonymousBytes"),
+    peakResidentBytes: peak("peakResidentBytes"),
+  };
 }
 
 function sum(values: readonly number[]): number {

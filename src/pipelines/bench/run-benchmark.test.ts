@@ -14,7 +14,13 @@ const recipe = {
 };
 const run = (seconds: number, change: Partial<BenchRun> = {}): BenchRun => ({
   ...{ loadSeconds: 0.5, quantizeSeconds: 0.25, stepSeconds: [seconds / 2, seconds / 2], weightBytes: { transformer: 2e9 } },
-  ...{ phases: [{ phase: "denoise", seconds }], peakAnonymousBytes: 1e9, peakResidentBytes: 3e9, commandSeconds: 2 * seconds, ...change },
+  ...{
+    phases: [{ phase: "denoise", seconds, peakAnonymousBytes: 4e8, peakResidentBytes: 9e8 }],
+    peakAnonymousBytes: 1e9,
+    peakResidentBytes: 3e9,
+    commandSeconds: 2 * seconds,
+    ...change,
+  },
 });
 
 let folder: string;
@@ -155,8 +161,9 @@ describe("the folder", () => {
     expect(text).toContain("Never quantized: `proj_out`.");
     // Runs took 1 and 3 seconds, in rounds with the fused twin's 2 and 4.
     expect(text).toContain(
-      "| 4 | qint8 | none |  | halftone float32 | 1.000 / 3.000 | 2.00 (1.00 to 3.00) | 1.00 (0.500 to 1.50) | 0.500 | 0.250 |  | 2.00 |  | 4.00 (2.00 to 6.00) | 0.587 |",
+      "| 4 | qint8 | none |  | halftone float32 | 1.000 / 3.000 | 2.00 (1.00 to 3.00) | 1.00 (0.500 to 1.50) | 4.00 (2.00 to 6.00) | 0.587 |",
     );
+    expect(text).toContain("| 4 | qint8 | none |  | halftone float32 | 0.500 | 0.250 |  | 2.00, 0.400 / 0.900 |  |");
     expect(text).toContain("| 4 | qint8 | none | yes | halftone float32 | 1.000 / 3.000 | 3.00 (2.00 to 4.00) |");
     expect(text).toContain("| 4 | qint8 | none |  | halftone float32 | diffusers float32 | 0.67 | 0.67 | 0.80 | 0.25 | 1.00 |");
     expect(read("memory.svg")).toContain(">1.000 / 3.000 GB</text>");

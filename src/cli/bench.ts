@@ -79,6 +79,11 @@ function figures({ summary: found, failure }: BenchRow): string[] {
   if (found === null) return ["", "", `failed: ${failure}`];
   const { seconds, secondsPerStep, peakAnonymousBytes, peakResidentBytes } = found;
   const peaks = [peakAnonymousBytes, peakResidentBytes].flatMap((peak) => (peak === undefined ? [] : bytesText(peak.median)));
-  const pace = secondsPerStep === undefined ? "" : `${secondsText(secondsPerStep.median)}/step`;
+  const pace = secondsPerStep === undefined ? "" : `${stepText(secondsPerStep.median)}/step`;
   return [secondsText(seconds.median), pace, peaks.length === 0 ? "" : `peak ${peaks.join(" / ")}`];
+}
+
+/** Small models take milliseconds. */
+function stepText(seconds: number): string {
+  return seconds < 0.0995 ? `${(1000 * seconds).toFixed(1)} ms` : secondsText(seconds);
 }

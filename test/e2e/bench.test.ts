@@ -90,7 +90,7 @@ describe("halftone bench", { timeout: 120_000 }, () => {
     ["fails", "the peer ended with exit code 1: ModuleNotFoundError: No module named 'diffusers'"],
     ["rubbish", 'the peer printed "ready", expected one JSON object'],
     ["killed", "the peer was killed, as the system does when memory runs out: it said nothing"],
-  ])("a peer that %s is a row that says why", async (kind, failure) => {
+  ])("a peer (%s) that does not work is a row that says why", async (kind, failure) => {
     const { code, stdout } = await bench([...peer(kind), "--json"]);
     expect(code).toBe(0);
     const { rows, peer: found } = JSON.parse(stdout) as BenchReport;

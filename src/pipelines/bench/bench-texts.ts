@@ -11,9 +11,9 @@ export function spreadText(spread: Spread | undefined): string {
   return low === high ? `${middle}` : `${middle} (${low} to ${high})`;
 }
 
-/** Three digits that count, and no more than three behind the point. */
+/** Three digits that count, and no more than four behind the point. */
 export function threeDigits(value: number): string {
-  const digits = value >= 99.95 ? 0 : value >= 9.995 ? 1 : value >= 0.9995 ? 2 : 3;
+  const digits = value >= 99.95 ? 0 : value >= 9.995 ? 1 : value >= 0.9995 ? 2 : value >= 0.09995 ? 3 : 4;
   return value.toFixed(digits);
 }
 

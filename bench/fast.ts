@@ -16,10 +16,10 @@ import { DiffusionModel, DiffusionPipeline, demoModelFolder, type FloatTensor, t
 import { PixArtConfigSchema } from "../src/models/pixart/config.ts";
 import { pixArtConstantInputs, pixArtStepInputs, pixArtTransformer } from "../src/models/pixart/model.ts";
 import { modelConfig } from "../src/models/registry.ts";
+import { describeMachine } from "../src/pipelines/bench/machine-node.ts";
 import { TorchGenerator } from "../src/random/torch-generator.ts";
 import { Executor, finish } from "../src/runtime/executor.ts";
 import { onnxRuntimeNode } from "../src/runtime/onnxruntime-node.ts";
-import { describeRun } from "./machine.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -38,7 +38,7 @@ const [folder] = positionals;
 const calls = folder === undefined ? undefined : await timeCalls(folder);
 if (calls !== undefined) console.table(calls);
 const settings = { ...values, peer: values.peer !== undefined };
-writeFileSync("bench/results/fast.json", `${JSON.stringify({ run: describeRun(), settings, pictures, calls }, undefined, 2)}\n`);
+writeFileSync("bench/results/fast.json", `${JSON.stringify({ run: describeMachine(), settings, pictures, calls }, undefined, 2)}\n`);
 
 /** Eight prompts, 20 steps, at equal seeds. */
 async function comparePictures(spec: string) {

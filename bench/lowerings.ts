@@ -14,6 +14,7 @@ import type { StoredTensor } from "../src/checkpoint/stored-tensor.ts";
 import { Weights } from "../src/checkpoint/weights.ts";
 import { Graph } from "../src/graph/graph.ts";
 import { linear } from "../src/nn/linear.ts";
+import { describeMachine } from "../src/pipelines/bench/machine-node.ts";
 import { findQType, QTYPES } from "../src/quant/qtype.ts";
 import { quantizeWeight } from "../src/quant/quantize-weight.ts";
 import { onnxRuntimeNode } from "../src/runtime/onnxruntime-node.ts";
@@ -21,7 +22,6 @@ import type { Program } from "../src/runtime/runtime.ts";
 import { fromFloat32 } from "../src/tensor/convert.ts";
 import type { DType } from "../src/tensor/dtype.ts";
 import { floatTensor } from "../src/tensor/tensor.ts";
-import { describeRun } from "./machine.ts";
 
 const { values } = parseArgs({
   options: {
@@ -43,7 +43,7 @@ for (const name of [...FLOATS, ...QTYPES.map((qtype) => qtype.name), FAST]) scop
 const results: { rows: number; stored: string; bestMs: number; ratio: number }[] = [];
 for (const rows of values.rows.split(",").map(Number)) results.push(...(await measure(rows)));
 rmSync(folder, { recursive: true });
-writeFileSync("bench/results/lowerings.json", `${JSON.stringify({ run: describeRun(), settings: values, results }, undefined, 2)}\n`);
+writeFileSync("bench/results/lowerings.json", `${JSON.stringify({ run: describeMachine(), settings: values, results }, undefined, 2)}\n`);
 printTable();
 
 async function measure(rows: number): Promise<typeof results> {

@@ -8,11 +8,11 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { DiffusionPipeline, demoModelFolder } from "halftone";
-import { describeRun } from "./machine.ts";
+import { describeMachine } from "../src/pipelines/bench/machine-node.ts";
 
 const { values } = parseArgs({ options: { pictures: { type: "string", default: "200" } } });
 const count = Number(values.pictures);
-const run = describeRun();
+const run = describeMachine();
 const resident: number[] = [];
 const anonymous: number[] = [];
 for (let seed = 0; seed < count; seed++) {

@@ -12,8 +12,8 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import type { PhaseReport } from "halftone";
+import { describeMachine } from "../src/pipelines/bench/machine-node.ts";
 import { limitedCgroup } from "./cgroup.ts";
-import { describeRun } from "./machine.ts";
 import { memoryPlot, memoryTable } from "./memory-report.ts";
 import { MEMORY_ROWS, type MemoryRow } from "./memory-rows.ts";
 import { Sampler } from "./sampler.ts";
@@ -49,7 +49,7 @@ writeFileSync("docs/pictures/memory.svg", memoryPlot(Object.values(results)));
 console.log(memoryTable(Object.values(results)));
 
 async function measure(row: MemoryRow): Promise<MemoryResult> {
-  const run = describeRun();
+  const run = describeMachine();
   const cgroup = limitedCgroup(row.budgetBytes);
   const { child, ended } = start(row, cgroup.enter);
   const sampler = new Sampler(child.pid ?? 0);

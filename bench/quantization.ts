@@ -17,9 +17,9 @@ import { joinGrid } from "../src/image/grid.ts";
 import type { Pixels } from "../src/image/pixels.ts";
 import { encodePng } from "../src/image/png.ts";
 import { demoModelFolder, type LoadOptions } from "../src/index.ts";
+import { describeMachine } from "../src/pipelines/bench/machine-node.ts";
 import { TorchGenerator } from "../src/random/torch-generator.ts";
 import { createScheduler } from "../src/schedulers/registry.ts";
-import { describeRun } from "./machine.ts";
 import type { RunSettings } from "./quantized-run.ts";
 import { Sampler } from "./sampler.ts";
 
@@ -76,7 +76,7 @@ for (const qtype of values.qtypes.split(",")) {
   }
 }
 const settings = { model: path.basename(model), dtype, size: values.size, steps: Number(values.steps), prompts: PROMPTS };
-writeFileSync(`bench/results/${values.name}.json`, `${JSON.stringify({ run: describeRun(), settings, rows }, undefined, 2)}\n`);
+writeFileSync(`bench/results/${values.name}.json`, `${JSON.stringify({ run: describeMachine(), settings, rows }, undefined, 2)}\n`);
 if (values.grid !== undefined) {
   const labels = ["float32", ...values.qtypes.split(",")];
   writeFileSync(values.grid, encodePng(joinGrid(grid, { columns: PROMPTS.length, rowLabels: labels, textScale: 1 })));

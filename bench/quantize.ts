@@ -14,7 +14,7 @@ import { createReadStream, mkdtempSync, readdirSync, rmSync, statSync, writeFile
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { describeRun } from "./machine.ts";
+import { describeMachine } from "../src/pipelines/bench/machine-node.ts";
 import { Sampler } from "./sampler.ts";
 
 interface Turn {
@@ -59,7 +59,7 @@ try {
   rmSync(work, { recursive: true });
 }
 const settings = { part: path.basename(part), dtype: values.dtype, turns: Number(values.turns) };
-const result = { run: describeRun(), settings, comparisons };
+const result = { run: describeMachine(), settings, comparisons };
 writeFileSync(`bench/results/${values.name}.json`, `${JSON.stringify(result, undefined, 2)}\n`);
 console.log(table());
 

@@ -8,11 +8,11 @@
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { describeMachine } from "../src/pipelines/bench/machine-node.ts";
 import type * as QTypes from "../src/quant/qtype.ts";
 import type * as QuantizeWeight from "../src/quant/quantize-weight.ts";
 import type * as WeightLayout from "../src/quant/weight-layout.ts";
 import { fromFloat32 } from "../src/tensor/convert.ts";
-import { describeRun } from "./machine.ts";
 
 const { values } = parseArgs({
   options: { against: { type: "string" }, rounds: { type: "string", default: "60" }, name: { type: "string", default: "quantizing" } },
@@ -67,7 +67,7 @@ const nanoseconds = cases.map(({ dtype, qtype }, i) => ({
   now: perWeight(best[i]?.now ?? 0),
   before: perWeight(best[i]?.before ?? 0),
 }));
-const result = { run: describeRun(), settings: { shape: SHAPE, rounds: Number(values.rounds) }, nanosecondsPerWeight: nanoseconds };
+const result = { run: describeMachine(), settings: { shape: SHAPE, rounds: Number(values.rounds) }, nanosecondsPerWeight: nanoseconds };
 writeFileSync(`bench/results/${values.name}.json`, `${JSON.stringify(result, undefined, 2)}\n`);
 console.log(["| dtype | qtype | ns per weight | before |", "|---|---|---|---|"].join("\n"));
 for (const { dtype, qtype, now, before } of nanoseconds) console.log(`| ${dtype} | ${qtype} | ${now} | ${before ?? ""} |`);

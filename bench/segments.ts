@@ -9,11 +9,11 @@ import { parseArgs } from "node:util";
 import { type PixArtConfig, PixArtConfigSchema } from "../src/models/pixart/config.ts";
 import { pixArtConstantInputs, pixArtStepInputs, pixArtTransformer } from "../src/models/pixart/model.ts";
 import { modelConfig } from "../src/models/registry.ts";
+import { describeMachine } from "../src/pipelines/bench/machine-node.ts";
 import { DiffusionModel } from "../src/pipelines/diffusion-model.ts";
 import { Executor, finish, type HoldPlan } from "../src/runtime/executor.ts";
 import { onnxRuntimeNode } from "../src/runtime/onnxruntime-node.ts";
 import { floatTensor } from "../src/tensor/tensor.ts";
-import { describeRun } from "./machine.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -68,7 +68,7 @@ const rows = plans.map((plan) => ({
   rounds: plan.rounds,
 }));
 await model.dispose();
-writeFileSync("bench/results/segments.json", `${JSON.stringify({ run: describeRun(), settings: values, rows }, undefined, 2)}\n`);
+writeFileSync("bench/results/segments.json", `${JSON.stringify({ run: describeMachine(), settings: values, rows }, undefined, 2)}\n`);
 console.log("| programs | seconds | against one | CPU seconds | predicted peak, MB |\n|---|---|---|---|---|");
 for (const { plan, seconds, ratio, cpuSeconds, peakMB } of rows)
   console.log(`| ${plan} | ${seconds.toFixed(2)} | ${ratio.toFixed(2)} | ${cpuSeconds.toFixed(1)} | ${peakMB.toFixed(0)} |`);

@@ -14,8 +14,8 @@ import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { AutoencoderKLConfigSchema } from "../src/models/autoencoder-kl/config.ts";
 import { modelConfig } from "../src/models/registry.ts";
+import { describeMachine } from "../src/pipelines/bench/machine-node.ts";
 import { type DecodeCost, type DecodeWay, decodeWays } from "../src/pipelines/decode-ways.ts";
-import { describeRun } from "./machine.ts";
 import type { DecodeSettings } from "./one-decode.ts";
 import { Sampler } from "./sampler.ts";
 
@@ -45,7 +45,7 @@ const folder = mkdtempSync(path.join(tmpdir(), "halftone-bench-"));
 
 const wholeUpTo = Number(values["whole-up-to"]);
 
-const run = describeRun();
+const run = describeMachine();
 const rows: object[] = [];
 for (const size of values.sizes.split(",").map(Number)) {
   const isMeasured = (way: DecodeWay) => (way.kind === "whole" ? size <= wholeUpTo : values.rows.split(",").includes(String(way.rows)));

@@ -75,6 +75,7 @@ async function run(args: readonly string[], fail?: unknown) {
     inspectModel: refuse,
     planModel: refuse,
     quantizeCheckpoint: refuse,
+    runBenchmark: refuse,
     async compareQuantization(model, options) {
       asked.push({ model, options });
       if (fail !== undefined) throw fail;

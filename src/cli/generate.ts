@@ -9,7 +9,8 @@ import { CancelledError, type GeneratedImage, latentsFile, type PipelineEvent, t
 import { checkOutputs, defaultPath, numberedPath } from "./output-files.ts";
 import { createProgress, type Progress } from "./progress.ts";
 import { type GenerateFlags, planRequest, type Request, warningsAfter } from "./request.ts";
-import { type FrozenPart, resultJson, summaryLine } from "./summary.ts";
+import { RunRecord } from "./run-record.ts";
+import { resultJson, summaryLine } from "./summary.ts";
 import type { OpenPipeline, Surroundings } from "./surroundings.ts";
 import { visibleText } from "./units.ts";
 
@@ -27,14 +28,16 @@ export async function generate(prompt: string | undefined, flags: GenerateFlags,
   };
   for (const message of request.warnings) warn(message);
   const progress = createProgress(terminal, flags.quiet === true);
-  const { images, report, frozen } = await run(request, flags, surroundings, progress, warn).finally(() => progress.stop());
+  const { record, report, loadSeconds } = await run(request, flags, surroundings, progress, warn).finally(() => progress.stop());
   if (signal.aborted) throw new CancelledError("the run was cancelled");
+  const { images, frozen } = record;
   const [first] = images;
   if (first !== undefined) for (const message of warningsAfter(request, first.recipe)) warn(message);
 
   const files = await save(images, flags, report);
   if (flags.json === true) {
-    terminal.stdout.write(`${JSON.stringify(resultJson(files, flags.saveLatents, images, report, warnings), undefined, 2)}\n`);
+    const result = resultJson({ files, latentsFile: flags.saveLatents, record, report, loadSeconds, warnings });
+    terminal.stdout.write(`${JSON.stringify(result, undefined, 2)}\n`);
     return;
   }
   if (flags.quiet !== true) terminal.stderr.write(`${summaryLine(files, images, report, frozen)}\n`);
@@ -50,17 +53,15 @@ async function run(
   progress: Progress,
   warn: (message: string) => void,
 ) {
-  const images: GeneratedImage[] = [];
-  const frozen: FrozenPart[] = [];
-  let report: RunReport | undefined;
+  const record = new RunRecord();
   const onEvent = (event: PipelineEvent) => {
     if (event.type === "warning") warn(event.message);
-    if (event.type === "freeze" && event.frozenBytes !== undefined) frozen.push({ ...event, frozenBytes: event.frozenBytes });
-    if (event.type === "image") images.push(event.image);
-    if (event.type === "summary") report = event.report;
+    record.note(event);
     progress.show(event);
   };
+  const started = performance.now();
   const pipeline = await library.openPipeline(request.model, { ...request.load, signal, onEvent });
+  const loadSeconds = (performance.now() - started) / 1000;
   try {
     if (flags.fuseQkv === true) pipeline.transformer?.fuseQkvProjections();
     if (request.quantization !== undefined) pipeline.quantize(request.quantization.spec, request.quantization);
@@ -73,8 +74,9 @@ async function run(
   } finally {
     await pipeline.dispose();
   }
+  const { report } = record;
   if (report === undefined) throw new Error("a run ended without its summary");
-  return { images, report, frozen };
+  return { record, report, loadSeconds };
 }
 
 /** What a fast run multiplies are 8-bit weights: a transformer that has none gets them. */

@@ -1,6 +1,14 @@
 #!/usr/bin/env node
 /** The entry of the command `halftone`: connects the commands with the process. */
-import { compareQuantization, DiffusionPipeline, demoModelFolder, inspectModel, planModel, quantizeCheckpoint } from "../index.ts";
+import {
+  compareQuantization,
+  DiffusionPipeline,
+  demoModelFolder,
+  inspectModel,
+  planModel,
+  quantizeCheckpoint,
+  runBenchmark,
+} from "../index.ts";
 import { watchInterrupts } from "./interrupt.ts";
 import { runCommandLine } from "./program.ts";
 import type { Library } from "./surroundings.ts";
@@ -11,6 +19,7 @@ const library: Library = {
   planModel,
   quantizeCheckpoint,
   compareQuantization,
+  runBenchmark,
   demoModelFolder,
 };
 

@@ -72,7 +72,17 @@ export function word(flag: string, what: string): ValueReader<string> {
 
 /** The values of a flag that may be repeated. */
 export function collected(flag: string, what = "a pattern of layer names"): ValueReader<readonly string[]> {
-  const read = word(flag, what);
+  return repeated(word(flag, what));
+}
+
+/** Whole numbers with commas between them: "1,4". */
+export function numberList(flag: string, min: number, max: number): ValueReader<readonly number[]> {
+  const read = wholeNumber(flag, min, max);
+  return (text) => text.split(",").map((item) => read(item.trim()));
+}
+
+/** The values of a flag that may be repeated, each of them read. */
+export function repeated<T>(read: ValueReader<T>): ValueReader<readonly T[]> {
   return (text, previous = []) => [...previous, read(text)];
 }
 

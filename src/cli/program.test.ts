@@ -80,6 +80,9 @@ async function run(args: readonly string[], change: { fail?: unknown; abortAt?: 
     const latents = { dtype: "float32", shape: [images, 1, 1, 1], data: new Float32Array(images).fill(0.5) } as const;
     yield { type: "summary", report: { seed, seconds: 15, phases, peakResidentBytes: 2e9, latents, warnings: ["the prompt was cut"] } };
   }
+  const refuse = () => {
+    throw new Error("not asked for here");
+  };
   const library: Library = {
     async openPipeline(model, load) {
       let quantization: QuantizationRequest | undefined;
@@ -100,15 +103,7 @@ async function run(args: readonly string[], change: { fail?: unknown; abortAt?: 
     async inspectModel(model) {
       throw new CheckpointError(`model folder "${model}" does not exist`, { where: model, hint: "look elsewhere" });
     },
-    async planModel() {
-      throw new Error("not asked for here");
-    },
-    async quantizeCheckpoint() {
-      throw new Error("not asked for here");
-    },
-    async compareQuantization() {
-      throw new Error("not asked for here");
-    },
+    ...{ planModel: refuse, quantizeCheckpoint: refuse, compareQuantization: refuse, runBenchmark: refuse },
     demoModelFolder: "/demo",
   };
   const output = (side: "stdout" | "stderr") => ({
@@ -276,6 +271,7 @@ describe("generate", () => {
       latentsFile: "l.safetensors",
       seed: "18446744073709551615",
       seconds: 15,
+      ...{ loadSeconds: expect.any(Number), quantizeSeconds: 0, stepSeconds: [], weightBytes: {} },
       phases: [{ phase: "denoise", seconds: 14, peakResidentBytes: 2e9 }],
       peakResidentBytes: 2e9,
       recipe: RECIPE,

@@ -4,6 +4,7 @@
  */
 import { Command, CommanderError } from "commander";
 import { UsageError, version } from "../index.ts";
+import { type BenchFlags, bench } from "./bench.ts";
 import { cache } from "./cache.ts";
 import { type CompareFlags, compare } from "./compare.ts";
 import { isCancelled, reportCancelled, reportFailure } from "./failure.ts";
@@ -15,7 +16,9 @@ import {
   decimalNumber,
   dtypeWord,
   memorySize,
+  numberList,
   oneOf,
+  repeated,
   seedNumber,
   type ValueReader,
   wholeNumber,
@@ -61,6 +64,7 @@ function createProgram(surroundings: Surroundings): Command {
   addGenerate(program, surroundings);
   addQuantize(program, surroundings);
   addCompare(program, surroundings);
+  addBench(program, surroundings);
   addInspect(program, surroundings);
   addCache(program, surroundings);
   return program;
@@ -189,6 +193,55 @@ function addCompare(program: Command, surroundings: Surroundings): void {
   command.action(async (model: string | undefined, flags: CompareFlags) => {
     refuseMoreThanOne(command, "model");
     await compare(model, flags, surroundings);
+  });
+}
+
+function addBench(program: Command, surroundings: Surroundings): void {
+  const command = program.command("bench").argument("[model]", "folder or Hub id (default: the embedded demo model)");
+  command.description("measure time and memory of many settings, each in a process of its own");
+  const option = optionOf(command);
+  option(
+    "--qtype <spec>",
+    'as in generate, or "none" (default); may be repeated',
+    collected("--qtype", 'a qtype, pairs part=qtype, or "none"'),
+  );
+  option("--dtype <dtype>", "float32 (default), float16, bfloat16; may be repeated", repeated(dtypeWord("--dtype")));
+  option("--exclude <pattern>", "leave layers of every quantized setting out; may be repeated", collected("--exclude"));
+  option("--fuse-qkv", "each setting also with one product for queries, keys and values");
+  option("--fast", "each setting with qint8 weights also multiplied in 8-bit integers");
+  option("--images <list>", "pictures at once, such as 1,4 (default: 1)", numberList("--images", 1, 10_000));
+  option("--height <pixels>", "default: what the model was trained for", wholeNumber("--height", 1, 65_536));
+  option("--width <pixels>", "default: what the model was trained for", wholeNumber("--width", 1, 65_536));
+  option("--steps <n>", "denoising steps", wholeNumber("--steps", 1, 10_000));
+  option("--guidance-scale <x>", "1 or less turns guidance off", decimalNumber("--guidance-scale", 0, 1000));
+  option("--prompt <text>", "what the pictures show", String);
+  option("--seed <n>", "decides the noise (default: 0)", seedNumber("--seed"));
+  option("--runs <n>", "runs of each setting (default: 3)", wholeNumber("--runs", 1, 1000));
+  option("--peers <command>", "a program to compare with, such as reference/peer.py in Python", word("--peers", "a command"));
+  option(
+    "--peer-dtype <dtype>",
+    "what the peer calculates in: float32 (default), ...; may be repeated",
+    repeated(dtypeWord("--peer-dtype")),
+  );
+  option(
+    "--max-memory <size>",
+    "memory that halftone may use: bytes, or 800MB, 1.5GiB (default: what is free)",
+    memorySize("--max-memory"),
+  );
+  option("--threads <n>", "threads of the engine", wholeNumber("--threads", 1, 256));
+  option("--variant <name>", 'take weights of a variant, such as "fp16"', word("--variant", "the name of a variant"));
+  option("--revision <name>", "branch, tag or commit of a Hub id", word("--revision", "a branch, tag or commit"));
+  option("--offline", "use downloaded models only, never the network");
+  option("--output <folder>", "where to write tables and plots (default: halftone-bench)", word("--output", "the name of a folder"));
+  option("--force", "replace the folder of an earlier benchmark");
+  option("--json", "print the report as JSON instead of the folder's name");
+  option("--quiet", "print no progress and no summary");
+  command.action(async (model: string | undefined, flags: BenchFlags) => {
+    refuseMoreThanOne(command, "model");
+    if (flags.peerDtype !== undefined && flags.peers === undefined) {
+      throw new UsageError("--peer-dtype says what the peer calculates in, but none is named", { hint: "name its command with --peers" });
+    }
+    await bench(model, flags, surroundings);
   });
 }
 

@@ -1,11 +1,11 @@
 /**
  * Says in a line where a run is: phase, step, seconds per step, time left, memory. Pure: events and a clock in, text out.
  */
-import type { CompareEvent, PipelineEvent, QuantizeEvent } from "../index.ts";
+import type { BenchEvent, CompareEvent, PipelineEvent, QuantizeEvent } from "../index.ts";
 import { bytesText, secondsText } from "./units.ts";
 
 /** Whatever takes so long that it is shown. */
-export type ShownEvent = PipelineEvent | QuantizeEvent | CompareEvent;
+export type ShownEvent = PipelineEvent | QuantizeEvent | CompareEvent | BenchEvent;
 
 /** What an event means for the terminal. */
 export interface ProgressLine {
@@ -27,6 +27,7 @@ export class ProgressText {
   #quantizing: { readonly part: string; readonly ms: number; readonly bytes: number } | undefined;
   /** What a comparison is at. */
   #comparing: { readonly text: string; readonly work: string; readonly ms: number } | undefined;
+  #benchStartedMs: number | undefined;
   #downloadStarted: { readonly ms: number; readonly bytes: number } | undefined;
 
   /** `now` counts milliseconds. */
@@ -38,6 +39,7 @@ export class ProgressText {
   /** Returns the line for an event, or undefined if it has none. */
   next(event: ShownEvent): ProgressLine | undefined {
     if (event.type === "compare") return this.#compare(event);
+    if (event.type === "bench") return this.#bench(event);
     const line = this.#line(event);
     // In a comparison only its own lines are worth keeping.
     return line === undefined || this.#comparing === undefined
@@ -102,6 +104,19 @@ export class ProgressText {
     this.#comparing = { text, work: key, ms };
     const left = done > 0 && done < total ? `${secondsText(((this.#now() - ms) / 1000 / done) * (total - done))} left` : undefined;
     return { text: join([text, left]), isMilestone: done === total };
+  }
+
+  #bench({ tool, name, round, rounds, done, total, run, failure }: BenchEvent): ProgressLine {
+    this.#benchStartedMs ??= this.#now();
+    const pace = done > 0 ? (this.#now() - this.#benchStartedMs) / 1000 / done : 0;
+    const left = done > 0 && done < total ? `${secondsText(pace * (total - done))} left` : undefined;
+    const took = run?.commandSeconds === undefined ? undefined : secondsText(run.commandSeconds);
+    const peak = memory("peak", run?.peakAnonymousBytes ?? run?.peakResidentBytes ?? undefined);
+    const failed = failure === undefined ? undefined : `failed: ${failure}`;
+    return {
+      text: join([`${tool} ${name}`, `run ${round}/${rounds}`, took, peak, failed, left]),
+      isMilestone: done > 0 && (run ?? failure) !== undefined,
+    };
   }
 
   #segment({ phase, part, done, total }: Extract<PipelineEvent, { type: "segment" }>): string {

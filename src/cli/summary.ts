@@ -1,5 +1,6 @@
 /** What `halftone generate` says at its end: a line for people, an object for programs. */
 import type { FreezeEvent, GeneratedImage, PhaseReport, Recipe, RunReport } from "../index.ts";
+import type { RunRecord } from "./run-record.ts";
 import { bytesText, secondsText } from "./units.ts";
 
 /** The object that --json prints. */
@@ -8,8 +9,14 @@ export interface ResultJson {
   readonly latentsFile?: string | undefined;
   /** Decimal text, since a seed may exceed what a JSON number holds. */
   readonly seed: string;
+  /** Of opening the model, of quantizing on the way what the cache did not have, and of making the pictures. */
+  readonly loadSeconds: number;
+  readonly quantizeSeconds: number;
   readonly seconds: number;
   readonly phases: readonly PhaseReport[];
+  readonly stepSeconds: readonly number[];
+  /** Bytes of each part's weights on the disk, as they are used. */
+  readonly weightBytes: Readonly<Record<string, number>>;
   readonly peakResidentBytes: number | undefined;
   readonly peakAnonymousBytes: number | undefined;
   readonly predictedPeakBytes: number | undefined;
@@ -18,17 +25,23 @@ export interface ResultJson {
   readonly warnings: readonly string[];
 }
 
+/** What --json tells of. */
+export interface Result {
+  readonly files: readonly string[];
+  readonly latentsFile: string | undefined;
+  readonly record: RunRecord;
+  readonly report: RunReport;
+  readonly loadSeconds: number;
+  readonly warnings: readonly string[];
+}
+
 /** Makes the object that --json prints. */
-export function resultJson(
-  files: readonly string[],
-  latentsFile: string | undefined,
-  images: readonly GeneratedImage[],
-  report: RunReport,
-  warnings: readonly string[],
-): ResultJson {
+export function resultJson({ files, latentsFile, record, report, loadSeconds, warnings }: Result): ResultJson {
   const { seconds, phases, peakResidentBytes, peakAnonymousBytes, predictedPeakBytes } = report;
+  const { quantizeSeconds, stepSeconds, weightBytes, images } = record;
   const memory = { peakResidentBytes, peakAnonymousBytes, predictedPeakBytes };
-  return { files, latentsFile, seed: String(report.seed), seconds, phases, ...memory, recipe: images[0]?.recipe, warnings };
+  const spent = { loadSeconds, quantizeSeconds, seconds, phases, stepSeconds };
+  return { files, latentsFile, seed: String(report.seed), ...spent, weightBytes, ...memory, recipe: images[0]?.recipe, warnings };
 }
 
 /** A part whose weights were quantized for the run. */

@@ -2,6 +2,8 @@
  * What a command works with: the library, the terminal, and the signal of Ctrl-C. Handed in, so that tests can run commands in their own.
  */
 import type {
+  Benchmark,
+  BenchOptions,
   CompareOptions,
   Comparison,
   GenerateOptions,
@@ -31,6 +33,7 @@ export interface Library {
   planModel(model: string, options: PlanOptions): Promise<ModelPlan>;
   quantizeCheckpoint(model: string, options: QuantizeCheckpointOptions): Promise<QuantizeReport>;
   compareQuantization(model: string, options: CompareOptions): Promise<Comparison>;
+  runBenchmark(options: BenchOptions): Promise<Benchmark>;
   /** The embedded checkpoint. */
   readonly demoModelFolder: string;
 }

@@ -1,6 +1,7 @@
 /**
  * A small line plot as SVG: some curves over the steps of a run, on a scale of powers of ten. For reports; text and lines alone, no script.
  */
+import { plotColour, shortened, svgNumber, svgPicture, svgText } from "./svg.ts";
 
 /** A curve; values that are not above 0 leave a gap. */
 export interface Curve {
@@ -22,8 +23,6 @@ const TOP = 40;
 const BOTTOM = 44;
 /** For the legend. */
 const RIGHT = 190;
-/** Told apart by people who do not see red and green alike (Okabe and Ito). */
-const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"];
 
 /** Draws curves; an empty plot where no value is above 0. */
 export function linePlot(curves: readonly Curve[], texts: PlotTexts): string {
@@ -34,51 +33,37 @@ export function linePlot(curves: readonly Curve[], texts: PlotTexts): string {
   const x = (step: number) => LEFT + ((WIDTH - LEFT - RIGHT) * step) / Math.max(1, steps - 1);
   const y = (value: number) => TOP + ((HEIGHT - TOP - BOTTOM) * (high - Math.log10(value))) / (high - low);
   const decades = Array.from({ length: high - low + 1 }, (_, i) => low + i);
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${HEIGHT}" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12">`,
-    `<rect width="${WIDTH}" height="${HEIGHT}" fill="#fff"/>`,
-    text(LEFT, 22, texts.title, 'font-size="14"'),
+  return svgPicture(WIDTH, HEIGHT, [
+    svgText(LEFT, 22, texts.title, 'font-size="14"'),
     ...decades.flatMap((power) => [
-      `<line x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${round(y(10 ** power))}" y2="${round(y(10 ** power))}" stroke="#ddd"/>`,
-      text(LEFT - 8, y(10 ** power) + 4, shareText(power), 'text-anchor="end"'),
+      `<line x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${svgNumber(y(10 ** power))}" y2="${svgNumber(y(10 ** power))}" stroke="#ddd"/>`,
+      svgText(LEFT - 8, y(10 ** power) + 4, shareText(power), 'text-anchor="end"'),
     ]),
-    text(LEFT, HEIGHT - 24, "1", 'text-anchor="middle"'),
-    ...(steps > 1 ? [text(x(steps - 1), HEIGHT - 24, String(steps), 'text-anchor="middle"')] : []),
-    text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, texts.x, 'text-anchor="middle"'),
-    ...curves.flatMap((curve, i) => drawCurve(curve, COLOURS[i % COLOURS.length] as string, i, x, y)),
-    "</svg>",
-    "",
-  ].join("\n");
+    svgText(LEFT, HEIGHT - 24, "1", 'text-anchor="middle"'),
+    ...(steps > 1 ? [svgText(x(steps - 1), HEIGHT - 24, String(steps), 'text-anchor="middle"')] : []),
+    svgText((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, texts.x, 'text-anchor="middle"'),
+    ...curves.flatMap((curve, i) => drawCurve(curve, plotColour(i), i, x, y)),
+  ]);
 }
 
 function drawCurve(curve: Curve, colour: string, place: number, x: (step: number) => number, y: (value: number) => number): string[] {
   let isDown = false;
   const path = curve.values.map((value, step) => {
     const isShown = value > 0 && Number.isFinite(value);
-    const command = isShown ? `${isDown ? "L" : "M"}${round(x(step))} ${round(y(value))}` : "";
+    const command = isShown ? `${isDown ? "L" : "M"}${svgNumber(x(step))} ${svgNumber(y(value))}` : "";
     isDown = isShown;
     return command;
   });
   const top = TOP + 18 * place;
-  const label = curve.label.length > 24 ? `${curve.label.slice(0, 23)}…` : curve.label;
   return [
     // Round ends show a curve of a single step as a dot.
     `<path d="${path.join("")}" fill="none" stroke="${colour}" stroke-width="2" stroke-linecap="round" stroke-linejoin="round"/>`,
     `<rect x="${WIDTH - RIGHT + 12}" y="${top}" width="12" height="4" fill="${colour}"/>`,
-    text(WIDTH - RIGHT + 30, top + 6, label),
+    svgText(WIDTH - RIGHT + 30, top + 6, shortened(curve.label, 24)),
   ];
 }
 
 /** 10^power as a share: 0.01 is 1 %. */
 function shareText(power: number): string {
   return `${power >= -2 ? 10 ** (power + 2) : (10 ** (power + 2)).toFixed(-power - 2)} %`;
-}
-
-function text(x: number, y: number, content: string, attributes = ""): string {
-  const escaped = content.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-  return `<text x="${round(x)}" y="${round(y)}"${attributes && ` ${attributes}`}>${escaped}</text>`;
-}
-
-function round(value: number): number {
-  return Math.round(value * 10) / 10;
 }

@@ -22,6 +22,9 @@ export interface OnnxRuntimeOptions {
   threads?: number | undefined;
 }
 
+/** Version of the engine. */
+export const engineVersion: string = ort.env.versions.node ?? ort.env.versions.common;
+
 /** onnxruntime-node on the CPU. */
 export function onnxRuntimeNode(options: OnnxRuntimeOptions = {}): Runtime {
   let faults = 0;

@@ -112,6 +112,9 @@ describe("halftone generate", () => {
     expect(result).toMatchObject({ files: ["halftone-1.png"], seed: "1", latentsFile: "l.safetensors", warnings: [] });
     expect(result.phases.map(({ phase }: { phase: string }) => phase)).toEqual(["encode", "denoise", "decode"]);
     expect(result.peakResidentBytes).toBeGreaterThan(10e6);
+    expect(result.stepSeconds).toHaveLength(2);
+    expect(result).toMatchObject({ loadSeconds: expect.any(Number), quantizeSeconds: 0 });
+    expect(Object.keys(result.weightBytes).sort()).toEqual(["text_encoder", "transformer", "vae"]);
     expect(result.recipe).toMatchObject({ prompt: PROMPT, steps: 2, scheduler: "DPMSolverMultistepScheduler" });
     expect(readRecipe(read("halftone-1.png"))).toBeUndefined();
     expect(readdirSync(folder)).toEqual(["halftone-1.png", "l.safetensors"]);

@@ -1,0 +1,130 @@
+/** The matrix of a benchmark: lists of settings in, cells out. A cell is one way to make the same pictures; pure. */
+import { UsageError } from "../../errors.ts";
+import { matchesPattern } from "../../quant/fnmatch.ts";
+import { parseSpec, type SpecPair } from "../../quant/spec.ts";
+import type { ComputeDType } from "../../tensor/dtype.ts";
+
+/** One way to make the pictures. */
+export interface BenchCell {
+  readonly dtype: ComputeDType;
+  /** As --qtype takes it; null for weights as they are. */
+  readonly qtype: string | null;
+  /** Patterns of layers that stay as they are. */
+  readonly exclude: readonly string[];
+  readonly fuseQkv: boolean;
+  /** Pictures at once. */
+  readonly images: number;
+  /** "fast" may also quantize activations. */
+  readonly mode: "faithful" | "fast";
+}
+
+/** What is crossed with what. */
+export interface BenchMatrix {
+  /** Default: float32. */
+  readonly dtypes?: readonly ComputeDType[] | undefined;
+  /** As --qtype takes them; "none" for weights as they are. Default: "none". */
+  readonly qtypes?: readonly string[] | undefined;
+  /** Patterns of layers, for every quantized cell. */
+  readonly exclude?: readonly string[] | undefined;
+  /** Adds a twin of each cell with one product for queries, keys and values. */
+  readonly fuseQkv?: boolean | undefined;
+  /** Adds a twin in fast mode of each cell that has qint8 in it, the qtype whose products have a fast form. */
+  readonly fast?: boolean | undefined;
+  /** Default: one picture. */
+  readonly images?: readonly number[] | undefined;
+  /** dtypes that the peer calculates in. Default: float32, which is what halftone calculates in whatever its dtype is. */
+  readonly peerDtypes?: readonly ComputeDType[] | undefined;
+}
+
+/** The word for weights as they are. */
+const NOT_QUANTIZED = "none";
+
+/**
+ * halftone's cells: qtypes change slowest, then images, dtypes, fused, fast.
+ *
+ * Errors: UsageError for an unknown qtype, and for a setting that was given twice.
+ */
+export function benchCells(matrix: BenchMatrix): BenchCell[] {
+  return crossed(matrix, given(matrix.dtypes, ["float32"], "dtype"), [false, ...(matrix.fast === true ? [true] : [])]);
+}
+
+/** The peer's cells: a twin of each of halftone's in each of the peer's dtypes. Errors: as benchCells(). */
+export function peerCells(matrix: BenchMatrix): BenchCell[] {
+  return crossed(matrix, given(matrix.peerDtypes, ["float32"], "peer dtype"), [false]);
+}
+
+function crossed(matrix: BenchMatrix, dtypes: readonly ComputeDType[], fast: readonly boolean[]): BenchCell[] {
+  const qtypes = given(matrix.qtypes, [NOT_QUANTIZED], "qtype").map((spec) => (spec === NOT_QUANTIZED ? null : spec));
+  for (const spec of qtypes) if (spec !== null) parseSpec(spec);
+  const images = given(matrix.images, [1], "number of images");
+  const wrong = images.find((count) => !Number.isSafeInteger(count) || count < 1);
+  if (wrong !== undefined) throw new UsageError(`images must be whole numbers of at least 1, got ${wrong}`);
+  const cells: BenchCell[] = [];
+  for (const qtype of qtypes) {
+    const exclude = qtype === null ? [] : (matrix.exclude ?? []);
+    const modes = fast.filter((isFast) => !isFast || hasQint8(qtype)).map((isFast) => (isFast ? "fast" : "faithful"));
+    for (const count of images)
+      for (const dtype of dtypes)
+        for (const fuseQkv of [false, ...(matrix.fuseQkv === true ? [true] : [])])
+          for (const mode of modes) cells.push({ dtype, qtype, exclude, fuseQkv, images: count, mode });
+  }
+  return cells;
+}
+
+function given<T>(values: readonly T[] | undefined, usual: readonly T[], what: string): readonly T[] {
+  const used = values === undefined || values.length === 0 ? usual : values;
+  const again = used.find((value, i) => used.indexOf(value) < i);
+  if (again !== undefined) throw new UsageError(`${what} ${JSON.stringify(again)} was given twice`);
+  return used;
+}
+
+function hasQint8(qtype: string | null): boolean {
+  return qtype !== null && parseSpec(qtype).some((pair) => pair.qtype.name === "qint8");
+}
+
+/** Whether two cells ask for the same work, whatever dtype and mode it is done in: what a peer's figures are laid beside. */
+export function isSameWork(a: BenchCell, b: BenchCell): boolean {
+  return workText(a) === workText(b);
+}
+
+/** What a cell asks for, but for dtype and mode: "qint8, 4 images, fused". */
+function workText(cell: BenchCell): string {
+  const { exclude } = cell;
+  return [qtypeText(cell), ...(exclude.length === 0 ? [] : [`without ${exclude.join(" ")}`]), batchText(cell)].join(", ");
+}
+
+/** "qint8", "none". */
+export function qtypeText({ qtype }: BenchCell): string {
+  return qtype ?? NOT_QUANTIZED;
+}
+
+/** "1 image", "4 images, fused". */
+export function batchText({ images, fuseQkv }: BenchCell): string {
+  return `${images === 1 ? "1 image" : `${images} images`}${fuseQkv ? ", fused" : ""}`;
+}
+
+/** How a cell is worked: "float32", "float32 fast". */
+export function wayText({ dtype, mode }: BenchCell): string {
+  return mode === "fast" ? `${dtype} fast` : dtype;
+}
+
+/** A cell in words: "qint8, 4 images, fused, float32". */
+export function cellText(cell: BenchCell): string {
+  return `${workText(cell)}, ${wayText(cell)}`;
+}
+
+/** What a cell makes of the transformer and of the text encoders, each as a word or a short list. */
+export function partQtypes({ qtype }: BenchCell): { readonly transformer: string; readonly textEncoder: string } {
+  if (qtype === null) return { transformer: NOT_QUANTIZED, textEncoder: NOT_QUANTIZED };
+  const spec = parseSpec(qtype);
+  const list = (pairs: readonly SpecPair[], name: (pair: SpecPair) => string) => {
+    const texts = pairs.map((pair) => [name(pair), pair.module, pair.qtype.name].filter((text) => text).join(" "));
+    return texts.length === 0 ? NOT_QUANTIZED : texts.join("; ");
+  };
+  const ofTransformer = spec.filter(({ part }) => part === undefined || matchesPattern("transformer", part));
+  const ofEncoders = spec.filter(({ part }) => part === undefined || !matchesPattern("transformer", part) || part === "*");
+  return {
+    transformer: list(ofTransformer, () => ""),
+    textEncoder: list(ofEncoders, ({ part }) => (part === undefined || part === "*" || part === "text_encoder*" ? "" : part)),
+  };
+}

@@ -1,0 +1,157 @@
+/** A benchmark as a page that can be read: what was measured on what, the tables, and halftone laid beside the peer. */
+import { isSameWork, partQtypes } from "./bench-cell.ts";
+import { type BenchReport, type BenchRow, type BenchSummary, byWork, type PhaseSummary } from "./bench-report.ts";
+import { gigabytes, spreadText, threeDigits, toolText } from "./bench-texts.ts";
+import type { Spread } from "./statistics.ts";
+
+/** Writes the page. */
+export function benchmarkMarkdown(report: BenchReport): string {
+  const { recipe, rows, runs } = report;
+  const { model, pipeline, width, height, steps, guidanceScale } = recipe;
+  const paragraphs = [
+    `# ${model}: time and memory`,
+    `${pipeline}, ${width} x ${height}, ${steps} ${steps === 1 ? "step" : "steps"}, guidance ${guidanceScale}, model ${recipe.modelHash.slice(0, 12)}; ${runs === 1 ? "one run" : `median of ${runs} runs (smallest to largest)`} of each row, each in a process of its own, in rounds over all rows.`,
+    machineText(report),
+    ...excludeText(report),
+    rowTable(report),
+    "Memory: peak of the whole process, seen from outside, anonymous / resident; resident counts mapped files too, which the system may drop. Latency: encode, denoise and decode, with the model open. Command: from the start of the process to its end, loading and quantizing included.",
+    "## Phase by phase",
+    phaseTable(report),
+    "Seconds, and peaks as the tool itself saw them, anonymous / resident.",
+    ...(rows.some(({ tool }) => tool === "peer") ? ["## halftone against the peer", ratioTable(report)] : []),
+    "![latency](latency.svg)",
+    "![peak memory](memory.svg)",
+  ];
+  return `${paragraphs.join("\n\n")}\n`;
+}
+
+function machineText({ machine, settings, peer }: BenchReport): string {
+  const { cpu, cores, memoryBytes, instructions, node, onnxruntime, halftone, commit, uncommitted, date } = machine;
+  const flags = Array.isArray(instructions) && instructions.length > 0 ? ` (${instructions.join(", ")})` : "";
+  const source = commit === null ? "" : `, commit ${commit}${uncommitted === true ? " with changes" : ""}`;
+  const asked = Object.entries(settings).map(([name, value]) => `${name} ${value}`);
+  const versions =
+    peer === null
+      ? []
+      : [
+          `${peer.name}: ${Object.entries(peer.versions)
+            .map((pair) => pair.join(" "))
+            .join(", ")}`,
+        ];
+  const own = `halftone ${halftone}${source}, onnxruntime ${onnxruntime}, Node ${node}`;
+  const parts = [`${cpu}${flags}, ${cores} cores, ${gigabytes(Number(memoryBytes))} GB; ${date}`, own, ...versions, ...asked];
+  return `${parts.join("; ")}.`;
+}
+
+function excludeText({ rows }: BenchReport): string[] {
+  const exclude = rows.find(({ cell }) => cell.exclude.length > 0)?.cell.exclude ?? [];
+  return exclude.length === 0 ? [] : [`Never quantized: ${exclude.map(code).join(", ")}.`];
+}
+
+/** In the shape of the tables that the field publishes. */
+function rowTable(report: BenchReport): string {
+  const head = [...ABOUT, "memory, GB", "latency, s", "s/step", "command, s", "weights, GB"];
+  const rows = byWork(report.rows).flat();
+  return table(
+    head,
+    rows.map((row) => [...aboutCells(report, row), ...(row.summary === null ? failureCells(row, 5) : figureCells(row.summary))]),
+  );
+}
+
+const ABOUT = ["batch", "transformer", "text encoder", "QKV fused", "tool, dtype"];
+
+function aboutCells(report: BenchReport, row: BenchRow): string[] {
+  const { images, fuseQkv } = row.cell;
+  const { transformer, textEncoder } = partQtypes(row.cell);
+  return [String(images), escaped(transformer), escaped(textEncoder), fuseQkv ? "yes" : "", escaped(toolText(report, row))];
+}
+
+/** The reason stands in the first of the columns. */
+function failureCells({ failure }: BenchRow, columns: number): string[] {
+  return [escaped(failure ?? ""), ...Array.from({ length: columns - 1 }, () => "")];
+}
+
+function figureCells(summary: BenchSummary): string[] {
+  const { seconds, secondsPerStep, commandSeconds, weightBytes } = summary;
+  return [peaksText(summary), ...[seconds, secondsPerStep, commandSeconds].map(spreadText), gigabytes(weightBytes)];
+}
+
+function peaksText({ peakAnonymousBytes, peakResidentBytes }: Pick<BenchSummary, "peakAnonymousBytes" | "peakResidentBytes">): string {
+  const peaks = [peakAnonymousBytes, peakResidentBytes].flatMap((peak) => (peak === undefined ? [] : gigabytes(peak.median)));
+  return peaks.join(" / ");
+}
+
+const PHASES = ["encode", "denoise", "decode"];
+
+function phaseTable(report: BenchReport): string {
+  const measured = byWork(report.rows)
+    .flat()
+    .flatMap((row) => (row.summary === null ? [] : [{ row, summary: row.summary }]));
+  const rows = measured.map(({ row, summary }) => [
+    ...aboutCells(report, row),
+    threeDigits(summary.loadSeconds.median),
+    row.cell.qtype === null ? "" : threeDigits(summary.quantizeSeconds.median),
+    ...PHASES.map((name) => phaseCell(summary.phases[name])),
+  ]);
+  return table([...ABOUT, "load", "quantize", ...PHASES], rows);
+}
+
+function phaseCell(phase: PhaseSummary | undefined): string {
+  if (phase === undefined) return "";
+  const peaks = peaksText(phase);
+  return `${threeDigits(phase.seconds.median)}${peaks && `, ${peaks}`}`;
+}
+
+function ratioTable(report: BenchReport): string {
+  const measured = byWork(report.rows)
+    .flat()
+    .filter(({ summary }) => summary !== null);
+  const pairs = measured
+    .filter(({ tool }) => tool === "halftone")
+    .flatMap((own) => measured.filter((peer) => peer.tool === "peer" && isSameWork(own.cell, peer.cell)).map((peer) => ({ own, peer })));
+  if (pairs.length === 0) return "No row has a twin that could be measured.";
+  const head = [
+    "batch",
+    "transformer",
+    "text encoder",
+    "QKV fused",
+    "halftone",
+    "peer",
+    "s/step",
+    "latency",
+    "command",
+    "anonymous",
+    "resident",
+  ];
+  const rows = pairs.map(({ own, peer }) => {
+    const [a, b] = [own.summary as BenchSummary, peer.summary as BenchSummary];
+    const figures = [
+      ratio(a.secondsPerStep, b.secondsPerStep),
+      ratio(a.seconds, b.seconds),
+      ratio(a.commandSeconds, b.commandSeconds),
+      ratio(a.peakAnonymousBytes, b.peakAnonymousBytes),
+      ratio(a.peakResidentBytes, b.peakResidentBytes),
+    ];
+    const about = aboutCells(report, own);
+    return [...about, escaped(toolText(report, peer)), ...figures];
+  });
+  return `Medians, halftone's divided by the peer's: below 1 halftone is faster, or takes less.\n\n${table(head, rows)}`;
+}
+
+function ratio(own: Spread | undefined, peer: Spread | undefined): string {
+  return own === undefined || peer === undefined || peer.median === 0 ? "" : (own.median / peer.median).toFixed(2);
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
+}
+
+function code(text: string): string {
+  return `\`${text.replaceAll("|", "\\|").replaceAll("`", "'")}\``;
+}
+
+/** What would be markup in a table; text encoders' underscores would be too. */
+function escaped(text: string): string {
+  return text.replace(/[\\`*_<>[\]|]/g, "\\$&").replace(/\s+/g, " ");
+}

@@ -60,11 +60,24 @@ describe("halftone bench", () => {
   });
 
   test("hands the matrix on", async () => {
-    const matrix = ["--qtype", "none", "--qtype", "qint8", "--dtype", "float16", "--dtype", "float32", "--images", "1, 4", "--fuse-qkv"];
+    const matrix = [
+      "--qtype",
+      "none",
+      "--qtype",
+      "qint8",
+      "--dtype",
+      "float16",
+      "--dtype",
+      "float32",
+      "--images",
+      "1, 4",
+      "--fuse-qkv",
+      "--fast",
+    ];
     const rest = ["--exclude", "proj_out", "--peers", "python peer.py", "--peer-dtype", "bfloat16", "--runs", "5", "--threads", "2"];
     const { asked } = await run(["m", ...matrix, ...rest, "--max-memory", "1GB", "--output", "o", "--force"]);
     expect(asked).toMatchObject({
-      ...{ qtypes: ["none", "qint8"], dtypes: ["float16", "float32"], images: [1, 4], fuseQkv: true, exclude: ["proj_out"] },
+      ...{ qtypes: ["none", "qint8"], dtypes: ["float16", "float32"], images: [1, 4], fuseQkv: true, fast: true, exclude: ["proj_out"] },
       ...{ peerDtypes: ["bfloat16"], runs: 5, output: "o", force: true, settings: { threads: 2, maxMemory: 1e9 } },
       measurePeer: expect.any(Function),
     });

@@ -27,8 +27,8 @@ import { elementCount } from "../tensor/tensor.ts";
 import { joinStored, type StoredCodes } from "./dequantize.ts";
 import { type LayerWeightOptions, noteModule, storedCodes } from "./layer-weight.ts";
 
-/** With fewer rows (a timestep's modulation) nothing is won: unpacking is the cost there, and slices save it. */
-const LEAST_ROWS = 64;
+/** A timestep's modulation has fewer, and everything depends on it; prompts have more. */
+const LEAST_ROWS = 16;
 /** Layers with fewer outputs, such as PixArt's last projection to 32, make so little of the work that they may stay faithful. */
 const LEAST_OUTPUTS = 64;
 /**

@@ -174,10 +174,10 @@ describe("stays faithful", () => {
     operatorsOf((await run([rows], 128, wave(rows * 128), (g, x) => linear(g, scopeOf({ layer }, kind).at("layer"), x, options))).graph);
 
   it("where nothing else is asked for, with few rows, and where a layer says so", async () => {
-    expect(await operators(64, { out: 128 }, "signed")).toContain("MatMulIntegerToFloat");
-    expect(await operators(64, { out: 128 }, undefined)).not.toContain("MatMulIntegerToFloat");
-    expect(await operators(63, { out: 128 }, "signed")).not.toContain("MatMulIntegerToFloat");
-    expect(await operators(64, { out: 128, faithful: true }, "signed")).not.toContain("MatMulIntegerToFloat");
+    expect(await operators(16, { out: 128 }, "signed")).toContain("MatMulIntegerToFloat");
+    expect(await operators(16, { out: 128 }, undefined)).not.toContain("MatMulIntegerToFloat");
+    expect(await operators(15, { out: 128 }, "signed")).not.toContain("MatMulIntegerToFloat");
+    expect(await operators(16, { out: 128, faithful: true }, "signed")).not.toContain("MatMulIntegerToFloat");
   });
 
   it("with few outputs, and where texts and timesteps enter", async () => {

@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { meanSquaredError, psnrOf } from "../../src/image/similarity.ts";
 import { TOLERANCES } from "../support/tolerances.ts";
 
-const PROMPTS = ["a red apple on a blue background", "a fox on a yellow background", "a castle on a white background"];
+const PROMPTS = ["a red apple on a blue background", "a castle on a white background"];
 const quick = { seed: 0, numInferenceSteps: 2 };
 
 async function opened(spec?: string): Promise<DiffusionPipeline> {
@@ -19,7 +19,7 @@ async function warningsOf(pipeline: DiffusionPipeline): Promise<string[]> {
   return events.flatMap((event) => (event.type === "warning" ? [event.message] : []));
 }
 
-describe("a fast run", () => {
+describe("a fast run", { timeout: 180_000 }, () => {
   it.each(["transformer=qint8", "qint8"])("makes nearly the faithful pictures of %s", async (spec) => {
     const pipeline = await opened(spec);
     const errors: number[] = [];

@@ -35,7 +35,7 @@ CALL = {
 
 
 def memory():
-    """Returns (anonymous, all) resident bytes of this process; (0, 0) where the system does not tell."""
+    """Returns (anonymous, all) resident bytes of this process, or None where the system does not tell."""
     fields = {}
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -43,8 +43,8 @@ def memory():
             if name in ("RssAnon", "RssFile", "RssShmem"):
                 fields[name] = int(value.split()[0]) * 1024
     except OSError:
-        return 0, 0
-    return fields["RssAnon"], sum(fields.values())
+        return None
+    return (fields["RssAnon"], sum(fields.values())) if "RssAnon" in fields else None
 
 
 class Phases:
@@ -60,13 +60,13 @@ class Phases:
             time.sleep(0.02)
 
     def note(self):
-        row, (anonymous, total) = self.current, memory()
-        if row is not None:
-            row["peakAnonymousBytes"] = max(row["peakAnonymousBytes"], anonymous)
-            row["peakResidentBytes"] = max(row["peakResidentBytes"], total)
+        row, now = self.current, memory()
+        if row is not None and now is not None:
+            for name, value in zip(("peakAnonymousBytes", "peakResidentBytes"), now, strict=True):
+                row[name] = max(row.get(name, 0), value)
 
     def __call__(self, name):
-        self.row = {"phase": name, "seconds": 0.0, "peakAnonymousBytes": 0, "peakResidentBytes": 0}
+        self.row = {"phase": name, "seconds": 0.0}
         return self
 
     def __enter__(self):
@@ -205,7 +205,8 @@ class Peer:
             return self.pipeline.image_processor.postprocess(decoded, output_type="pil")
 
     def report(self):
-        rows = self.phases.rows
+        names = ("peakAnonymousBytes", "peakResidentBytes")
+        peaks = {name: max(row[name] for row in self.phases.rows) for name in names if name in self.phases.rows[0]}
         return {
             "name": "diffusers",
             "versions": versions(),
@@ -214,8 +215,7 @@ class Peer:
             "phases": self.phases.named("encode", "denoise", "decode"),
             "stepSeconds": self.step_seconds,
             "weightBytes": self.weights,
-            "peakAnonymousBytes": max(row["peakAnonymousBytes"] for row in rows),
-            "peakResidentBytes": max(row["peakResidentBytes"] for row in rows),
+            **peaks,
         }
 
 

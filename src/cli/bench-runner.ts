@@ -82,14 +82,19 @@ function taskWords({ seed, flags }: BenchTask, asked: Pick<BenchFlags, "steps" |
   return [...words, ...(offline === true ? ["--offline"] : [])];
 }
 
-/** Time and memory as seen from outside, which count for the whole process. */
+/** Time and memory as seen from outside, which count for the whole process; a peer that works in a process of its own knows more of its memory. */
 function withOutside(run: BenchRun, { seconds, peakAnonymousBytes, peakResidentBytes }: EndedProcess): BenchRun {
   return {
     ...run,
     commandSeconds: seconds,
-    peakAnonymousBytes: peakAnonymousBytes ?? run.peakAnonymousBytes,
-    peakResidentBytes: peakResidentBytes ?? run.peakResidentBytes,
+    peakAnonymousBytes: larger(peakAnonymousBytes, run.peakAnonymousBytes),
+    peakResidentBytes: larger(peakResidentBytes, run.peakResidentBytes),
   };
+}
+
+function larger(a: number | null | undefined, b: number | null | undefined): number | undefined {
+  const known = [a, b].filter((bytes) => typeof bytes === "number");
+  return known.length === 0 ? undefined : Math.max(...known);
 }
 
 /** What the command itself printed as its error. */

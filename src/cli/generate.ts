@@ -65,7 +65,7 @@ async function run(
   try {
     if (flags.fuseQkv === true) pipeline.transformer?.fuseQkvProjections();
     if (request.quantization !== undefined) pipeline.quantize(request.quantization.spec, request.quantization);
-    else if (request.generate.fast === true) quantizeForFast(pipeline, warn);
+    else if (request.generate.fast === true) quantizeForFast(pipeline, flags, warn);
     for await (const event of pipeline.stream(request.prompt, { ...request.generate, signal })) {
       onEvent(event);
       // Signals are delivered between turns of the event loop.
@@ -80,10 +80,10 @@ async function run(
 }
 
 /** What a fast run multiplies are 8-bit weights: a transformer that has none gets them. */
-function quantizeForFast(pipeline: OpenPipeline, warn: (message: string) => void): void {
+function quantizeForFast(pipeline: OpenPipeline, { include, exclude }: GenerateFlags, warn: (message: string) => void): void {
   const { transformer } = pipeline;
   if (transformer === null || transformer.qtypes.size > 0) return;
-  pipeline.quantize(FAST_QTYPE, {});
+  pipeline.quantize(FAST_QTYPE, { include, exclude });
   warn(`--fast multiplies 8-bit weights: the transformer is quantized, as by --qtype ${FAST_QTYPE}`);
 }
 

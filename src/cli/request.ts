@@ -144,6 +144,7 @@ function quantizationOf(flags: GenerateFlags, recipe: Recipe | undefined): Quant
   const include = flags.include ?? recipe?.quantization?.include;
   const exclude = flags.exclude ?? recipe?.quantization?.exclude;
   if (spec !== undefined) return { spec, include, exclude };
+  if ((flags.fast ?? recipe?.fast) === true) return undefined;
   const flag = flags.include ? "--include" : "--exclude";
   if (flags.include || flags.exclude)
     throw new UsageError(`${flag} says which layers are quantized, but nothing is`, { hint: "add --qtype, such as --qtype qint8" });

@@ -195,11 +195,6 @@ export function gelu(g: Graph, x: Value, approximate: "tanh" | "none"): Value {
   return g.node("Gelu", [x], x.shape, { attributes: { approximate } });
 }
 
-/** GELU by tanh of x + bias: x [..., width], bias [width]. */
-export function biasGelu(g: Graph, x: Value, bias: Value): Value {
-  return g.node("FastGelu", [x, bias], x.shape, { domain: "com.microsoft" });
-}
-
 /** max(x, 0). */
 export function relu(g: Graph, x: Value): Value {
   return g.node("Relu", [x], x.shape);

@@ -19,9 +19,12 @@ export function svgPicture(width: number, height: number, elements: readonly str
   ].join("\n");
 }
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: XML has no way to write them.
+const CONTROL = /[\0-\x08\x0b\x0c\x0e-\x1f]/g;
+
 /** A text whose line begins at (x, y), or ends or is centred there if the attributes say so. */
 export function svgText(x: number, y: number, content: string, attributes = ""): string {
-  const escaped = content.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  const escaped = content.replaceAll(CONTROL, "").replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
   return `<text x="${svgNumber(x)}" y="${svgNumber(y)}"${attributes && ` ${attributes}`}>${escaped}</text>`;
 }
 

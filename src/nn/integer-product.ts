@@ -27,7 +27,7 @@ import { elementCount } from "../tensor/tensor.ts";
 import { joinStored, type StoredCodes } from "./dequantize.ts";
 import { type LayerWeightOptions, noteModule, storedCodes } from "./layer-weight.ts";
 
-/** A timestep's modulation has fewer, and everything depends on it; prompts have more. */
+/** With fewer rows unpacking is the cost, which slices save. */
 const LEAST_ROWS = 16;
 /** Layers with fewer outputs, such as PixArt's last projection to 32, make so little of the work that they may stay faithful. */
 const LEAST_OUTPUTS = 64;
@@ -52,6 +52,12 @@ const quantizedRows = new WeakMap<Graph, Map<string, QuantizedRows>>();
 /** Adds the bias to some of a layer's outputs, and whatever else comes after the product. */
 export type FinishProduct = (product: Value, bias: StoredTensor | undefined) => Value;
 
+/** Whether a layer with so many outputs is calculated in integers. */
+export function isIntegerProduct(weights: Weights, x: Value, out: number): boolean {
+  const rows = elementCount(x.shape) / (x.shape.at(-1) as number);
+  return weights.integerProducts !== undefined && weights.qtype === "qint8" && rows >= LEAST_ROWS && out >= LEAST_OUTPUTS;
+}
+
 /**
  * x times the transpose of a layer's weight, finished, calculated in 8-bit integers; undefined where that is not asked for or not worth it:
  * weights of another qtype, few rows, few outputs.
@@ -68,7 +74,7 @@ export function integerLinear(
   const [out, inFeatures] = shape as [number, number];
   const rows = elementCount(x.shape) / inFeatures;
   const kind = weights.integerProducts;
-  if (kind === undefined || weights.qtype !== "qint8" || rows < LEAST_ROWS || out < LEAST_OUTPUTS) return undefined;
+  if (kind === undefined || !isIntegerProduct(weights, x, out)) return undefined;
   noteModule(g, weights, options);
   const codes = storedCodes(g, weights, shape);
   const input = quantizeRows(g, x);

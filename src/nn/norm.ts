@@ -65,7 +65,7 @@ function onePlus(g: Graph, scale: Value): Value {
  */
 export function adaptiveVectors(g: Graph, weights: Weights, condition: Value, count: number, bias = true): Value[] {
   const [batch, width] = condition.shape as [number, number];
-  const vectors = linear(g, weights.at("linear"), condition, { out: count * width, bias });
+  const vectors = linear(g, weights.at("linear"), condition, { out: count * width, bias, faithful: true });
   return split(g, reshape(g, vectors, [batch, count, width]), count, 1);
 }
 

@@ -16,6 +16,7 @@ function nodeFlops(node: GraphNode, shapes: Shapes): number {
   const results = elementCount(node.outputs[0]?.shape ?? []);
   switch (node.operator) {
     case "FusedMatMul":
+    case "MatMulIntegerToFloat":
       return 2 * results * (first.at(-1) ?? 0);
     case "MultiHeadAttention":
       // Scores, and the mix of values by them.

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import { Graph as NewGraph } from "../graph/graph.ts";
-import { conv2d, matMulTransposed, multiHeadAttention } from "../graph/operators.ts";
+import { conv2d, matMulIntegers, matMulTransposed, multiHeadAttention } from "../graph/operators.ts";
 import type { ModelGraph } from "../graph/segment.ts";
 import { graphFlops } from "./graph-flops.ts";
 import { planHold } from "./hold-plan.ts";
@@ -52,5 +52,8 @@ it("counts the operations of products, attention and convolutions", () => {
   g.output("mixed", multiHeadAttention(g, x, keys, keys, { heads: 4, scale: 1 }));
   const kernel = g.input("kernel", [5, 3, 3, 3]);
   g.output("convolved", conv2d(g, g.input("map", [1, 3, 8, 8]), kernel, undefined, { pads: [1, 1, 1, 1] }));
-  expect(graphFlops(g)).toBe(2 * 20 * 32 * 64 + 4 * 2 * 10 * 7 * 64 + 2 * 5 * 64 * 27);
+  const bytes = { codes: g.input("codes", [6, 64], "uint8"), scale: g.input("scale", []) };
+  const weight8 = { codes: g.input("weight8", [64, 16], "int8"), scale: g.input("scale8", [16]) };
+  g.output("integers", matMulIntegers(g, bytes, weight8));
+  expect(graphFlops(g)).toBe(2 * 6 * 16 * 64 + 2 * 20 * 32 * 64 + 4 * 2 * 10 * 7 * 64 + 2 * 5 * 64 * 27);
 });

@@ -41,9 +41,12 @@ const WHOLE_UP_TO_BYTES = 256 * 1024 * 1024;
 const WHOLE_UP_TO_FLOPS = 4e12;
 /** Segments of a program, the fastest first. */
 const STREAMED = [4, 2, 1];
-/** The engine's own: buffers of its threads and operators, and what a node of a compiled graph takes. Measured on PixArt, T5 and VAE. */
+/**
+ * The engine's own: buffers of its threads and operators, and what a node takes while its graph is compiled, JavaScript's and the engine's
+ * together; less where a graph stays, since its memory is used again. Measured on PixArt, T5 and VAE.
+ */
 const ENGINE_BYTES = 14e6;
-const NODE_BYTES = 6e3;
+const NODE_BYTES: Record<HoldPlan["hold"], number> = { resident: 10e3, streamed: 16e3 };
 
 /** The fastest plan that fits the budget, or the smallest where none does. */
 export function planHold(model: ModelGraph, options: HoldOptions = {}): PlannedHold {
@@ -63,7 +66,7 @@ export function predictPeak(model: ModelGraph, plan: HoldPlan): number {
   const given = Object.values(model.inputs).reduce((sum, { shape, dtype }) => sum + valueBytes({ shape, dtype }), 0);
   let waiting = new Map<string, number>();
   let peak = 0;
-  const predict = rememberingPrediction();
+  const predict = rememberingPrediction(NODE_BYTES[plan.hold]);
   for (const [index, piece] of pieces.entries()) {
     const between = Array.from(waiting.values()).reduce((sum, bytes) => sum + bytes, 0);
     peak = Math.max(peak, predict(piece.build()) + between);
@@ -75,7 +78,7 @@ export function predictPeak(model: ModelGraph, plan: HoldPlan): number {
 }
 
 /** A program's memory; most programs of a model differ in the names of their weights alone. */
-function rememberingPrediction(): (graph: Graph) => number {
+function rememberingPrediction(nodeBytes: number): (graph: Graph) => number {
   const known = new Map<string, number>();
   return (graph) => {
     const about = ({ dtype, shape }: Pick<Value, "dtype" | "shape">) => `${dtype}[${shape}]`;
@@ -85,7 +88,7 @@ function rememberingPrediction(): (graph: Graph) => number {
     const found = known.get(key);
     if (found !== undefined) return found;
     const { arenaBytes, outputBytes } = predictGraphMemory(graph);
-    const bytes = ENGINE_BYTES + NODE_BYTES * graph.nodes.length + arenaBytes + outputBytes;
+    const bytes = ENGINE_BYTES + nodeBytes * graph.nodes.length + arenaBytes + outputBytes;
     known.set(key, bytes);
     return bytes;
   };

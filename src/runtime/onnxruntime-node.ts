@@ -28,14 +28,17 @@ export const engineVersion: string = ort.env.versions.node ?? ort.env.versions.c
 /** onnxruntime-node on the CPU. */
 export function onnxRuntimeNode(options: OnnxRuntimeOptions = {}): Runtime {
   let faults = 0;
+  let prefetches = 0;
   return {
     name: "onnxruntime-node/cpu",
     collectGarbage,
     prefetch(weights) {
       const before = faults;
       faults = majorPageFaults();
+      if (faults - before >= COLD_FAULTS) prefetches = PREFETCHES;
       // Pages that are in memory already would only be copied for nothing.
-      if (faults - before < COLD_FAULTS) return;
+      if (prefetches === 0) return;
+      prefetches--;
       for (const { source, offset, sizeBytes } of weights) source.prefetch?.(offset, sizeBytes);
     },
     async compile(graph, compileOptions) {
@@ -50,8 +53,10 @@ export function onnxRuntimeNode(options: OnnxRuntimeOptions = {}): Runtime {
   };
 }
 
-/** Pages that had to be read from disk since the last program: from so many on, the next one's will have to be, too. */
+/** Pages that had to be read from disk since the last program: from so many on, the next ones' will have to be, too. */
 const COLD_FAULTS = 4;
+/** So many more: what has been prefetched has no faults, and that must not end it at once. */
+const PREFETCHES = 64;
 
 class OnnxProgram implements Program {
   private session: ort.InferenceSession | undefined;

@@ -176,6 +176,10 @@ describe("halftone generate", () => {
     expect(decodePng(read("d.png")).data).not.toEqual(decodePng(read("a.png")).data);
     expect((await halftone(["inspect", "a.png"])).stdout).toMatch(/^products +8-bit \(fast\)$/m);
     expect((await halftone(["inspect", "d.png"])).stdout).not.toContain("products");
+    expect(await halftone(["generate", PROMPT, "--fast", "--exclude", "proj_out", "--output", "e.png", ...flags])).toMatchObject({
+      code: 0,
+    });
+    expect(readRecipe(read("e.png"))).toMatchObject({ quantization: { spec: "transformer=qint8", exclude: ["proj_out"] } });
   });
 
   test("knows the embedded model by its hash, also quantized, and a folder of the same name from it", async () => {

@@ -126,7 +126,7 @@ function embed(g: Graph, weights: Weights, config: PixArtConfig, state: State): 
         : twoLinear(g, weights.at("caption_projection"), state.encoder_hidden_states as Value, width, geluTanh),
     key_mask: cast(g, state.caption_mask as Value, "int32"),
     embedded_timestep: embeddedTimestep,
-    modulation: linear(g, weights.at("adaln_single", "linear"), silu(g, embeddedTimestep), { out: 6 * width }),
+    modulation: linear(g, weights.at("adaln_single", "linear"), silu(g, embeddedTimestep), { out: 6 * width, faithful: true }),
   };
 }
 

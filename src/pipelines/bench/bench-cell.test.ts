@@ -47,6 +47,8 @@ describe("the matrix", () => {
     [{ images: [4, 1, 4] }, "number of images 4 was given twice"],
     [{ images: [1.5] }, "images must be whole numbers of at least 1, got 1.5"],
     [{ qtypes: ["qint3"] }, "qtype must be one of"],
+    [{ fast: true }, "fast multiplies weights in qint8, and no setting has any"],
+    [{ exclude: ["proj_out"], qtypes: ["none"] }, "exclude says which layers are quantized, but nothing is"],
   ])("%j is refused", (matrix, message) => {
     expect(() => benchCells(matrix)).toThrow(message);
   });
@@ -64,6 +66,8 @@ test.each([
   ["text_encoder*=qfloat8", "none", "qfloat8_e4m3fn"],
   ["qint4,text_encoder_2=qint8", "qint4", "qint4; text_encoder_2 qint8"],
   ["transformer=qint8,transformer:*attn*=qint4", "qint8; *attn* qint4", "none"],
+  ["*=qint8,transformer=qint4", "qint4", "qint8"],
+  ["t*=qint8", "qint8", "t* qint8"],
 ])("%s in two columns", (qtype, transformer, textEncoder) => {
   expect(partQtypes(cell({ qtype }))).toEqual({ transformer, textEncoder });
 });

@@ -38,11 +38,12 @@ export interface BenchMatrix {
 
 /** The word for weights as they are. */
 const NOT_QUANTIZED = "none";
+const ENCODERS = ["text_encoder", "text_encoder_2", "text_encoder_3"];
 
 /**
  * halftone's cells: qtypes change slowest, then images, dtypes, fused, fast.
  *
- * Errors: UsageError for an unknown qtype, and for a setting that was given twice.
+ * Errors: UsageError for an unknown qtype, for a setting that was given twice, and for one that would do nothing.
  */
 export function benchCells(matrix: BenchMatrix): BenchCell[] {
   return crossed(matrix, given(matrix.dtypes, ["float32"], "dtype"), [false, ...(matrix.fast === true ? [true] : [])]);
@@ -56,6 +57,12 @@ export function peerCells(matrix: BenchMatrix): BenchCell[] {
 function crossed(matrix: BenchMatrix, dtypes: readonly ComputeDType[], fast: readonly boolean[]): BenchCell[] {
   const qtypes = given(matrix.qtypes, [NOT_QUANTIZED], "qtype").map((spec) => (spec === NOT_QUANTIZED ? null : spec));
   for (const spec of qtypes) if (spec !== null) parseSpec(spec);
+  if (matrix.fast === true && !qtypes.some(hasQint8)) {
+    throw new UsageError("fast multiplies weights in qint8, and no setting has any", { hint: "add --qtype qint8" });
+  }
+  if (matrix.exclude?.length && qtypes.every((spec) => spec === null)) {
+    throw new UsageError("exclude says which layers are quantized, but nothing is", { hint: "add --qtype qint8" });
+  }
   const images = given(matrix.images, [1], "number of images");
   const wrong = images.find((count) => !Number.isSafeInteger(count) || count < 1);
   if (wrong !== undefined) throw new UsageError(`images must be whole numbers of at least 1, got ${wrong}`);
@@ -122,9 +129,12 @@ export function partQtypes({ qtype }: BenchCell): { readonly transformer: string
     return texts.length === 0 ? NOT_QUANTIZED : texts.join("; ");
   };
   const ofTransformer = spec.filter(({ part }) => part === undefined || matchesPattern("transformer", part));
-  const ofEncoders = spec.filter(({ part }) => part === undefined || !matchesPattern("transformer", part) || part === "*");
+  // A pair that names the transformer itself wins over those that only match it.
+  const named = ofTransformer.filter(({ part, module }) => part === "transformer" || module !== undefined);
+  const hasOwn = named.some(({ module }) => module === undefined);
+  const ofEncoders = spec.filter(({ part }) => part === undefined || ENCODERS.some((name) => matchesPattern(name, part)));
   return {
-    transformer: list(ofTransformer, () => ""),
+    transformer: list(hasOwn ? named : ofTransformer, () => ""),
     textEncoder: list(ofEncoders, ({ part }) => (part === undefined || part === "*" || part === "text_encoder*" ? "" : part)),
   };
 }

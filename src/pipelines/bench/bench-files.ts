@@ -3,7 +3,7 @@ import { barPlot } from "../../image/bar-plot.ts";
 import { batchText, qtypeText } from "./bench-cell.ts";
 import { benchmarkMarkdown } from "./bench-markdown.ts";
 import { type BenchReport, type BenchRow, type BenchSummary, byWork } from "./bench-report.ts";
-import { gigabytes, threeDigits, toolText } from "./bench-texts.ts";
+import { peaksText, threeDigits, toolText } from "./bench-texts.ts";
 
 /** Names and texts. */
 export function benchmarkFiles(report: BenchReport): [name: string, text: string][] {
@@ -29,7 +29,7 @@ function memoryPlot(report: BenchReport): string {
     const [anonymous, resident] = [peakAnonymousBytes, peakResidentBytes].map((peak) =>
       peak === undefined ? undefined : peak.median / 1e9,
     );
-    const note = `${gigabytes(peakAnonymousBytes?.median)} / ${gigabytes(peakResidentBytes?.median)} GB`;
+    const note = `${peaksText({ peakAnonymousBytes, peakResidentBytes })} GB`;
     return { value: anonymous ?? resident, outer: resident, note };
   });
 }

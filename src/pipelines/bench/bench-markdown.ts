@@ -1,7 +1,7 @@
 /** A benchmark as a page that can be read: what was measured on what, the tables, and halftone laid beside the peer. */
 import { isSameWork, partQtypes } from "./bench-cell.ts";
 import { type BenchReport, type BenchRow, type BenchSummary, byWork, type PhaseSummary } from "./bench-report.ts";
-import { gigabytes, spreadText, threeDigits, toolText } from "./bench-texts.ts";
+import { gigabytes, peaksText, spreadText, threeDigits, toolText } from "./bench-texts.ts";
 import type { Spread } from "./statistics.ts";
 
 /** Writes the page. */
@@ -74,11 +74,6 @@ function failureCells({ failure }: BenchRow, columns: number): string[] {
 function figureCells(summary: BenchSummary): string[] {
   const { seconds, secondsPerStep, commandSeconds, weightBytes } = summary;
   return [peaksText(summary), ...[seconds, secondsPerStep, commandSeconds].map(spreadText), gigabytes(weightBytes)];
-}
-
-function peaksText({ peakAnonymousBytes, peakResidentBytes }: Pick<BenchSummary, "peakAnonymousBytes" | "peakResidentBytes">): string {
-  const peaks = [peakAnonymousBytes, peakResidentBytes].flatMap((peak) => (peak === undefined ? [] : gigabytes(peak.median)));
-  return peaks.join(" / ");
 }
 
 const PHASES = ["encode", "denoise", "decode"];

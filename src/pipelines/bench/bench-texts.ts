@@ -1,6 +1,6 @@
 /** Figures as the tables and plots of a benchmark write them. */
 import { wayText } from "./bench-cell.ts";
-import type { BenchReport, BenchRow } from "./bench-report.ts";
+import type { BenchReport, BenchRow, BenchSummary } from "./bench-report.ts";
 import type { Spread } from "./statistics.ts";
 
 /** "1.20 (1.15 to 1.31)", the median alone where all runs are alike; empty where there is none. */
@@ -25,4 +25,13 @@ export function gigabytes(bytes: number | undefined): string {
 /** "halftone float32", "diffusers bfloat16". */
 export function toolText({ peer }: Pick<BenchReport, "peer">, { tool, cell }: Pick<BenchRow, "tool" | "cell">): string {
   return `${tool === "halftone" ? tool : (peer?.name ?? tool)} ${wayText(cell)}`;
+}
+
+/** "0.45 / 1.20": the medians of anonymous and of resident peaks, "-" for the one that nobody told; "" where both are missing. */
+export function peaksText({
+  peakAnonymousBytes,
+  peakResidentBytes,
+}: Pick<BenchSummary, "peakAnonymousBytes" | "peakResidentBytes">): string {
+  if (peakAnonymousBytes === undefined && peakResidentBytes === undefined) return "";
+  return [peakAnonymousBytes, peakResidentBytes].map((peak) => (peak === undefined ? "-" : gigabytes(peak.median))).join(" / ");
 }

@@ -52,5 +52,5 @@ function plot(): string {
   };
   const text = `<text x="${left}" y="14">resident (dark) and anonymous (light) memory after each of ${count} pictures; top: ${megabytes(most)}</text>`;
   const lines = line(resident, "#2b5c8a") + line(anonymous, "#9bb8d3");
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" font-family="sans-serif" font-size="11">${text}${lines}</svg>\n`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" font-family="sans-serif" font-size="11"><title>Memory after each picture</title>${text}${lines}</svg>\n`;
 }

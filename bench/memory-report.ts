@@ -37,5 +37,5 @@ export function memoryPlot(results: readonly MemoryResult[]): string {
   });
   const title = `<text x="${LEFT}" y="18">planned (light), measured (dark) anonymous memory; limit (red), ${(most / 1e9).toFixed(1)} GB at most</text>`;
   const height = 40 + bars.length * ROW;
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" font-family="sans-serif" font-size="11">${title}${lines.join("")}</svg>\n`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" font-family="sans-serif" font-size="11"><title>Planned and measured memory</title>${title}${lines.join("")}</svg>\n`;
 }

@@ -33,6 +33,11 @@ describe("a model that is too large to be small", () => {
     expect(planHold(products(64))).toMatchObject({ hold: "streamed", segmentsPerProgram: 4 });
   });
 
+  it("is one program on request, where it is called again and again", () => {
+    expect(planHold(products(32_768), { prefer: "resident", isRepeated: true })).toMatchObject({ segmentsPerProgram: 6 });
+    expect(planHold(products(64), { prefer: "resident" })).toMatchObject({ hold: "streamed", segmentsPerProgram: 4 });
+  });
+
   it("is streamed where one call of it would keep its caller waiting", () => {
     expect(planHold(products(32_768), { isRepeated: true })).toMatchObject({ hold: "streamed", segmentsPerProgram: 4 });
   });

@@ -29,7 +29,10 @@ export interface PlannedHold extends HoldPlan {
 export interface HoldOptions {
   /** Anonymous memory that a call may take. Default: any amount. */
   readonly budgetBytes?: number | undefined;
-  /** What is wanted whatever the budget: the whole model as one program, or segment by segment. Default: what suits the model and fits. */
+  /**
+   * What is wanted whatever the budget: a repeated model as one program, or any segment by segment. Default: what suits the model and fits.
+   * (A large model that is called once would only take longer as one program: T5-XXL 36 s instead of 13.)
+   */
   readonly prefer?: HoldPlan["hold"] | undefined;
   /** Whether the model is called again and again, so that keeping its programs is worth something. Default false. */
   readonly isRepeated?: boolean | undefined;
@@ -102,7 +105,7 @@ export function neededAfter(model: ModelGraph, pieces: readonly ModelPiece[], in
 function candidates(model: ModelGraph, { prefer, isRepeated = false }: HoldOptions): HoldPlan[] {
   const whole: HoldPlan = { hold: "resident", segmentsPerProgram: model.segments.length };
   const streamed = STREAMED.map((segmentsPerProgram): HoldPlan => ({ hold: "streamed", segmentsPerProgram }));
-  if (prefer === "resident") return [whole];
+  if (prefer === "resident" && isRepeated) return [whole];
   if (prefer === "streamed") return streamed.slice(-1);
   const { weightBytes, flops } = sizeOf(model);
   const isWhole = weightBytes <= WHOLE_UP_TO_BYTES || (isRepeated && flops <= WHOLE_UP_TO_FLOPS);

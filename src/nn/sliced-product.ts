@@ -16,8 +16,8 @@ import { type LayerWeightOptions, noteModule, storedCodes } from "./layer-weight
 import { conversions, weightValue } from "./weight.ts";
 
 /**
- * Beyond so many rows joining the pieces of the result costs more than the cache saves: at 600 (two prompts of T5) the times are even and
- * memory is saved, at 1,024 slices take 15 % longer.
+ * Beyond so many rows joining the pieces of the result costs more than the cache saves: at 600 the times were even when both were tried, and
+ * memory is saved, at 1,024 slices took 15 % longer.
  */
 const FEW_ROWS = 640;
 /** Weights of a slice: 4 MiB of float32. */

@@ -134,7 +134,7 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Keeps a part in memory only while its phase lasts, and there as one program: the fastest arrangement.
+   * Keeps a part in memory only while its phase lasts, and there the transformer as one program: the fastest arrangement.
    *
    * In diffusers parts move between an accelerator and the main memory; on a CPU they are mapped from their files when their phase begins and
    * released when it ends, whatever is asked for.

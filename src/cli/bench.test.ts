@@ -1,8 +1,8 @@
 /** `halftone bench` in process: what it asks of the library, what it refuses, and what it says. */
 import { describe, expect, test } from "vitest";
+import { runWithLibrary } from "../../test/support/stand-in-command.ts";
 import { type BenchOptions, type BenchReport, type BenchRow, CancelledError, type Spread } from "../index.ts";
 import { commandWords } from "./command-words.ts";
-import { runCommandLine } from "./program.ts";
 import type { Library } from "./surroundings.ts";
 
 const always = (value: number): Spread => ({ median: value, min: value, max: value });
@@ -24,13 +24,8 @@ const REPORT: BenchReport = {
 };
 
 async function run(args: readonly string[], fail?: unknown) {
-  const written = { stdout: "", stderr: "" };
   const asked: BenchOptions[] = [];
-  const refuse = () => {
-    throw new Error("not asked for here");
-  };
-  const library: Library = {
-    ...{ openPipeline: refuse, inspectModel: refuse, planModel: refuse, quantizeCheckpoint: refuse, compareQuantization: refuse },
+  const library: Partial<Library> = {
     async runBenchmark(options) {
       asked.push(options);
       if (fail !== undefined) throw fail;
@@ -39,17 +34,8 @@ async function run(args: readonly string[], fail?: unknown) {
       options.onEvent?.({ ...place, done: 6, failure: "it does not fit" });
       return { report: REPORT, output: "/out" };
     },
-    demoModelFolder: "/demo",
   };
-  const output = (side: "stdout" | "stderr") => ({
-    write(text: string) {
-      written[side] += text;
-      return true;
-    },
-  });
-  const terminal = { stdout: output("stdout"), stderr: output("stderr"), env: {} };
-  const code = await runCommandLine(["bench", ...args], { library, terminal, signal: new AbortController().signal });
-  return { code, ...written, asked: asked[0] };
+  return { ...(await runWithLibrary(["bench", ...args], library)), asked: asked[0] };
 }
 
 describe("halftone bench", () => {

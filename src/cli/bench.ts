@@ -2,6 +2,7 @@
 import type { BenchReport, BenchRow, ComputeDType } from "../index.ts";
 import { measureHalftone, measurePeer } from "./bench-runner.ts";
 import { commandWords } from "./command-words.ts";
+import { printResult } from "./print-result.ts";
 import { createProgress } from "./progress.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { table } from "./table.ts";
@@ -41,34 +42,31 @@ const DEFAULT_PROMPT = "a small cactus with a happy face in the Sahara desert";
 
 /** Runs the command; errors as the library's. */
 export async function bench(model: string | undefined, flags: BenchFlags, { library, terminal, signal }: Surroundings): Promise<void> {
-  const { json, quiet, output = DEFAULT_OUTPUT, peers, prompt = DEFAULT_PROMPT, seed = 0 } = flags;
+  const { dtype, qtype, exclude, fuseQkv, fast, images, peerDtype, runs, force, quiet, peers } = flags;
+  const { output = DEFAULT_OUTPUT, prompt = DEFAULT_PROMPT, seed = 0 } = flags;
   const peer = peers === undefined ? undefined : commandWords(peers, "--peers");
   const task = { model: model ?? library.demoModelFolder, prompt, seed, flags, env: terminal.env, signal };
   const progress = createProgress(terminal, quiet === true);
   const { report } = await library
     .runBenchmark({
-      ...{
-        dtypes: flags.dtype,
-        qtypes: flags.qtype,
-        exclude: flags.exclude,
-        fuseQkv: flags.fuseQkv,
-        fast: flags.fast,
-        images: flags.images,
-      },
-      ...{ peerDtypes: flags.peerDtype, runs: flags.runs, output, force: flags.force, signal },
+      dtypes: dtype,
+      qtypes: qtype,
+      exclude,
+      fuseQkv,
+      fast,
+      images,
+      peerDtypes: peerDtype,
+      runs,
+      output,
+      force,
+      signal,
       measure: (cell) => measureHalftone(task, cell),
       measurePeer: peer && ((cell, recipe) => measurePeer(peer, task, cell, recipe)),
       settings: settingsOf(flags),
       onEvent: (event) => progress.show(event),
     })
     .finally(() => progress.stop());
-  if (json === true) {
-    terminal.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
-    return;
-  }
-  if (quiet !== true) terminal.stderr.write(`${output}\n${summary(report)}`);
-  const isNamed = quiet !== true && terminal.stdout.isTTY === true && terminal.stderr.isTTY === true;
-  if (!isNamed) terminal.stdout.write(`${output}\n`);
+  printResult(terminal, flags, { object: report, summary: `${output}\n${summary(report)}`, names: [output] });
 }
 
 /** What a figure also depends on, as far as it was said. */

@@ -3,8 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { runWithLibrary } from "../../test/support/stand-in-command.ts";
 import { CancelledError, type CompareOptions, type CompareReport, type Measured, UsageError } from "../index.ts";
-import { runCommandLine } from "./program.ts";
 import { DEMO_PROMPTS } from "./prompts-file.ts";
 import type { Library } from "./surroundings.ts";
 
@@ -65,17 +65,8 @@ afterEach(() => {
 });
 
 async function run(args: readonly string[], fail?: unknown) {
-  const written = { stdout: "", stderr: "" };
   const asked: { model: string; options: CompareOptions }[] = [];
-  const refuse = () => {
-    throw new Error("not asked for here");
-  };
-  const library: Library = {
-    openPipeline: refuse,
-    inspectModel: refuse,
-    planModel: refuse,
-    quantizeCheckpoint: refuse,
-    runBenchmark: refuse,
+  const library: Partial<Library> = {
     async compareQuantization(model, options) {
       asked.push({ model, options });
       if (fail !== undefined) throw fail;
@@ -83,17 +74,8 @@ async function run(args: readonly string[], fail?: unknown) {
       options.onEvent?.({ type: "compare", setting: "qint4", work: "layers", done: 71, total: 71 });
       return { report: REPORT, grid: { width: 1, height: 1, data: new Uint8Array(3) }, output: "/out" };
     },
-    demoModelFolder: "/demo",
   };
-  const output = (side: "stdout" | "stderr") => ({
-    write(text: string) {
-      written[side] += text;
-      return true;
-    },
-  });
-  const terminal = { stdout: output("stdout"), stderr: output("stderr"), env: {} };
-  const code = await runCommandLine(["compare", ...args], { library, terminal, signal: new AbortController().signal });
-  return { code, ...written, asked: asked[0] };
+  return { ...(await runWithLibrary(["compare", ...args], library)), asked: asked[0] };
 }
 
 describe("halftone compare", () => {

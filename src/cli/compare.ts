@@ -1,6 +1,7 @@
 /** halftone compare: what quantization does to a model's pictures, as a grid, a report and a list of layers worth keeping in float. */
 import { realpath } from "node:fs/promises";
 import { type CompareReport, type ComputeDType, type Measured, type Proposal, UsageError } from "../index.ts";
+import { printResult } from "./print-result.ts";
 import { createProgress } from "./progress.ts";
 import { DEMO_PROMPTS, readPrompts } from "./prompts-file.ts";
 import type { Surroundings } from "./surroundings.ts";
@@ -55,13 +56,8 @@ export async function compare(model: string | undefined, flags: CompareFlags, { 
       },
     })
     .finally(() => progress.stop());
-  if (json === true) {
-    terminal.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
-    return;
-  }
-  if (quiet !== true) terminal.stderr.write(`${summary(output, report).map(visibleText).join("\n")}\n`);
-  const isNamed = quiet !== true && terminal.stdout.isTTY === true && terminal.stderr.isTTY === true;
-  if (!isNamed) terminal.stdout.write(`${output}\n`);
+  const lines = summary(output, report).map(visibleText);
+  printResult(terminal, { json, quiet }, { object: report, summary: `${lines.join("\n")}\n`, names: [output] });
 }
 
 async function promptsOf(model: string | undefined, file: string | undefined, demo: string): Promise<readonly string[]> {

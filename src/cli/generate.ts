@@ -7,6 +7,7 @@
 import { setImmediate } from "node:timers/promises";
 import { CancelledError, type GeneratedImage, latentsFile, type PipelineEvent, type RunReport, writeWholeFiles } from "../index.ts";
 import { checkOutputs, defaultPath, numberedPath } from "./output-files.ts";
+import { printResult } from "./print-result.ts";
 import { createProgress, type Progress } from "./progress.ts";
 import { type GenerateFlags, planRequest, type Request, warningsAfter } from "./request.ts";
 import { RunRecord } from "./run-record.ts";
@@ -35,15 +36,8 @@ export async function generate(prompt: string | undefined, flags: GenerateFlags,
   if (first !== undefined) for (const message of warningsAfter(request, first.recipe)) warn(message);
 
   const files = await save(images, flags, report);
-  if (flags.json === true) {
-    const result = resultJson({ files, latentsFile: flags.saveLatents, record, report, loadSeconds, warnings });
-    terminal.stdout.write(`${JSON.stringify(result, undefined, 2)}\n`);
-    return;
-  }
-  if (flags.quiet !== true) terminal.stderr.write(`${summaryLine(files, images, report, frozen)}\n`);
-  // On a terminal the summary has named the file already.
-  const isNamed = flags.quiet !== true && terminal.stdout.isTTY === true && terminal.stderr.isTTY === true;
-  if (!isNamed) terminal.stdout.write(files.map((file) => `${file}\n`).join(""));
+  const object = resultJson({ files, latentsFile: flags.saveLatents, record, report, loadSeconds, warnings });
+  printResult(terminal, flags, { object, summary: `${summaryLine(files, images, report, frozen)}\n`, names: files });
 }
 
 async function run(

@@ -100,9 +100,7 @@ function addGenerate(program: Command, surroundings: Surroundings): void {
   option("--exclude <pattern>", "leave layers out; may be repeated", collected("--exclude"));
   option("--fuse-qkv", "one product for queries, keys and values of the transformer");
   option("--fast", "multiply in 8-bit integers: faster, a slightly different picture; means --qtype transformer=qint8 unless told");
-  option("--variant <name>", 'take weights of a variant, such as "fp16"', word("--variant", "the name of a variant"));
-  option("--revision <name>", "branch, tag or commit of a Hub id", word("--revision", "a branch, tag or commit"));
-  option("--offline", "use downloaded models only, never the network");
+  addLocateOptions(option);
   option("--max-memory <size>", "memory that may be used: bytes, or 800MB, 1.5GiB (default: what is free)", memorySize("--max-memory"));
   option("--threads <n>", "threads of the engine", wholeNumber("--threads", 1, 256));
   option("--output <file.png>", "default: halftone-<seed>.png; several pictures get -1, -2, ...", word("--output", "the name of a file"));
@@ -144,9 +142,7 @@ function addQuantize(program: Command, surroundings: Surroundings): void {
   option("--dtype <dtype>", "what weights are rounded to first: float32 (default), float16, bfloat16", dtypeWord("--dtype"));
   option("--optimizer <name>", "absmax for 8 bits, max (default) or hqq for fewer", oneOf("--optimizer", ["absmax", "max", "hqq"]));
   option("--layout <name>", "whose files to write: quanto (default) or diffusers", oneOf("--layout", ["quanto", "diffusers"]));
-  option("--variant <name>", 'take weights of a variant, such as "fp16"', word("--variant", "the name of a variant"));
-  option("--revision <name>", "branch, tag or commit of a Hub id", word("--revision", "a branch, tag or commit"));
-  option("--offline", "use downloaded models only, never the network");
+  addLocateOptions(option);
   option("--force", "replace the output if it is a model's folder");
   option("--json", "print one JSON object instead of the folder's name");
   option("--quiet", "print no progress and no summary");
@@ -182,9 +178,7 @@ function addCompare(program: Command, surroundings: Surroundings): void {
   option("--height <pixels>", "default: what the model was trained for", wholeNumber("--height", 1, 65_536));
   option("--width <pixels>", "default: what the model was trained for", wholeNumber("--width", 1, 65_536));
   option("--dtype <dtype>", "of the reference and before quantizing: float32 (default), float16, bfloat16", dtypeWord("--dtype"));
-  option("--variant <name>", 'take weights of a variant, such as "fp16"', word("--variant", "the name of a variant"));
-  option("--revision <name>", "branch, tag or commit of a Hub id", word("--revision", "a branch, tag or commit"));
-  option("--offline", "use downloaded models only, never the network");
+  addLocateOptions(option);
   option("--threads <n>", "threads of the engine", wholeNumber("--threads", 1, 256));
   option("--output <folder>", "where to write grid and reports (default: halftone-compare)", word("--output", "the name of a folder"));
   option("--force", "replace the folder of an earlier comparison");
@@ -229,9 +223,7 @@ function addBench(program: Command, surroundings: Surroundings): void {
     memorySize("--max-memory"),
   );
   option("--threads <n>", "threads of the engine", wholeNumber("--threads", 1, 256));
-  option("--variant <name>", 'take weights of a variant, such as "fp16"', word("--variant", "the name of a variant"));
-  option("--revision <name>", "branch, tag or commit of a Hub id", word("--revision", "a branch, tag or commit"));
-  option("--offline", "use downloaded models only, never the network");
+  addLocateOptions(option);
   option("--output <folder>", "where to write tables and plots (default: halftone-bench)", word("--output", "the name of a folder"));
   option("--force", "replace the folder of an earlier benchmark");
   option("--json", "print the report as JSON instead of the folder's name");
@@ -256,9 +248,7 @@ function addInspect(program: Command, surroundings: Surroundings): void {
   option("--width <pixels>", "plan for this size (default: what the model was trained for)", wholeNumber("--width", 1, 65_536));
   option("--images <n>", "plan for so many pictures at once (default: 1)", wholeNumber("--images", 1, 10_000));
   option("--max-memory <size>", "memory that may be used: bytes, or 800MB, 1.5GiB (default: what is free)", memorySize("--max-memory"));
-  option("--variant <name>", 'take weights of a variant, such as "fp16"', word("--variant", "the name of a variant"));
-  option("--revision <name>", "branch, tag or commit of a Hub id", word("--revision", "a branch, tag or commit"));
-  option("--offline", "use downloaded models only, never the network");
+  addLocateOptions(option);
   option("--json", "print one JSON object");
   command.action(async (target: string, flags: object) => {
     refuseMoreThanOne(command, "model or picture");
@@ -274,6 +264,13 @@ function addCache(program: Command, { terminal }: Surroundings): void {
     refuseMoreThanOne(command, "action");
     await cache(action, flags, terminal);
   });
+}
+
+/** Which files of a model are meant, and where they may come from. */
+function addLocateOptions(option: ReturnType<typeof optionOf>): void {
+  option("--variant <name>", 'take weights of a variant, such as "fp16"', word("--variant", "the name of a variant"));
+  option("--revision <name>", "branch, tag or commit of a Hub id", word("--revision", "a branch, tag or commit"));
+  option("--offline", "use downloaded models only, never the network");
 }
 
 /** Adds flags to a command; a flag where a value belongs is a forgotten value. */

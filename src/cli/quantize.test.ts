@@ -1,7 +1,7 @@
 /** Flags of `halftone quantize` and what it says; the library is a stand-in. The real command runs in test/e2e/quantize.test.ts. */
 import { describe, expect, test } from "vitest";
+import { runWithLibrary } from "../../test/support/stand-in-command.ts";
 import { type QuantizeCheckpointOptions, type QuantizeReport, UsageError } from "../index.ts";
-import { runCommandLine } from "./program.ts";
 import type { Library } from "./surroundings.ts";
 
 const REPORT: QuantizeReport = {
@@ -29,15 +29,8 @@ const REPORT: QuantizeReport = {
 };
 
 async function run(args: readonly string[], change: { fail?: unknown } = {}) {
-  const written = { stdout: "", stderr: "" };
   const asked: { model: string; options: QuantizeCheckpointOptions }[] = [];
-  const refuse = () => {
-    throw new Error("not asked for here");
-  };
-  const library: Library = {
-    openPipeline: refuse,
-    inspectModel: refuse,
-    planModel: refuse,
+  const library: Partial<Library> = {
     async quantizeCheckpoint(model, options) {
       asked.push({ model, options });
       if (change.fail !== undefined) throw change.fail;
@@ -46,19 +39,8 @@ async function run(args: readonly string[], change: { fail?: unknown } = {}) {
       options.onEvent?.({ type: "quantize", part: "transformer", doneBytes: 2e6, totalBytes: 2e6 });
       return REPORT;
     },
-    compareQuantization: refuse,
-    runBenchmark: refuse,
-    demoModelFolder: "/demo",
   };
-  const output = (side: "stdout" | "stderr") => ({
-    write(text: string) {
-      written[side] += text;
-      return true;
-    },
-  });
-  const terminal = { stdout: output("stdout"), stderr: output("stderr"), env: {} };
-  const code = await runCommandLine(args, { library, terminal, signal: new AbortController().signal });
-  return { code, ...written, asked: asked[0] };
+  return { ...(await runWithLibrary(args, library)), asked: asked[0] };
 }
 
 const NEEDED = ["quantize", "m", "--qtype", "qint8", "--output", "o"];

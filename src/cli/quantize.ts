@@ -1,5 +1,6 @@
 /** halftone quantize: a float checkpoint in, a quantized one out. */
 import type { ComputeDType, QuantizeCheckpointOptions, QuantizeReport } from "../index.ts";
+import { printResult } from "./print-result.ts";
 import { createProgress } from "./progress.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { bytesText, secondsText, visibleText } from "./units.ts";
@@ -40,13 +41,7 @@ export async function quantizeModel(model: string, flags: QuantizeFlags, { libra
       },
     })
     .finally(() => progress.stop());
-  if (json === true) {
-    terminal.stdout.write(`${JSON.stringify({ ...report, warnings }, undefined, 2)}\n`);
-    return;
-  }
-  if (quiet !== true) terminal.stderr.write(`${summary(report)}\n`);
-  const isNamed = quiet !== true && terminal.stdout.isTTY === true && terminal.stderr.isTTY === true;
-  if (!isNamed) terminal.stdout.write(`${flags.output}\n`);
+  printResult(terminal, { json, quiet }, { object: { ...report, warnings }, summary: `${summary(report)}\n`, names: [flags.output] });
 }
 
 /** The folder, bytes before and after of every part, peak memory, seconds. */

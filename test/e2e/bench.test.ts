@@ -1,39 +1,27 @@
 /** Benchmarks of the embedded model by the real command, beside peers that work, fail, print rubbish, or never end. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { BenchReport } from "../../src/index.ts";
-import { type CompiledPackage, compilePackage, startCommand } from "../support/command-line.ts";
+import { startCommand, useCompiledPackage } from "../support/command-line.ts";
 
 const PEER = fileURLToPath(new URL("../support/fake-peer.mjs", import.meta.url));
 const SMALL = ["--steps", "1", "--height", "64", "--width", "64", "--runs", "1"];
 
-let compiled: CompiledPackage;
-let folder: string;
-beforeAll(async () => {
-  compiled = await compilePackage();
-});
-afterAll(() => compiled.remove());
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "halftone-bench-"));
-});
-afterEach(() => {
-  rmSync(folder, { recursive: true });
-});
+const used = useCompiledPackage();
 
 const peer = (kind: string) => ["--peers", `"${process.execPath}" "${PEER}" ${kind}`];
 const cache = () => process.env.HALFTONE_CACHE ?? "";
 const leftInCache = () => readdirSync(cache()).filter((name) => name.startsWith("bench-"));
 
 function bench(args: readonly string[], options: Parameters<typeof startCommand>[3] = {}) {
-  return startCommand(compiled.dist, folder, ["bench", ...SMALL, ...args], options);
+  return startCommand(used.dist, used.folder, ["bench", ...SMALL, ...args], options);
 }
 
 describe("halftone bench", { timeout: 120_000 }, () => {
   test("measures cells and peers in processes of their own, and writes what it found", async () => {
-    const log = join(folder, "log");
+    const log = join(used.folder, "log");
     const matrix = ["--qtype", "none", "--qtype", "qint8", "--exclude", "proj_out", "--fuse-qkv", "--seed", "3", "--threads", "1"];
     const env = { ...process.env, FAKE_PEER_LOG: log };
     const { code, stdout, stderr } = await bench([...matrix, "--prompt=-x", "--output", "out", ...peer("works")], { env });
@@ -42,10 +30,10 @@ describe("halftone bench", { timeout: 120_000 }, () => {
       /\nhalftone qint8, without proj_out, 1 image, fused, float32 {2}run 1\/1 {2}[\d.]+ s {2}peak [\d.]+ MB {2}[\d.]+ s left\n/,
     );
     expect(stderr).toMatch(/\nfake {6}none, 1 image, float32 +0\.25 s +0\.25 s\/step {2}peak/);
-    expect(readdirSync(join(folder, "out")).sort()).toEqual(["bench.json", "bench.md", "latency.svg", "memory.svg"]);
+    expect(readdirSync(join(used.folder, "out")).sort()).toEqual(["bench.json", "bench.md", "latency.svg", "memory.svg"]);
     expect(leftInCache()).toEqual([]);
 
-    const report = JSON.parse(readFileSync(join(folder, "out", "bench.json"), "utf8")) as BenchReport;
+    const report = JSON.parse(readFileSync(join(used.folder, "out", "bench.json"), "utf8")) as BenchReport;
     expect(report).toMatchObject({ recipe: { model: "demo", steps: 1, height: 64, seed: "3", prompt: "-x" }, peer: { name: "fake" } });
     expect(report.rows.map(({ tool }) => tool)).toEqual(Array(4).fill(["halftone", "peer"]).flat());
     const [float, twin, , , quantized] = report.rows;
@@ -99,7 +87,7 @@ describe("halftone bench", { timeout: 120_000 }, () => {
   });
 
   test("what halftone refuses is refused with its own words, and nothing is left", async () => {
-    writeFileSync(join(folder, "kept"), "");
+    writeFileSync(join(used.folder, "kept"), "");
     const { code, stdout, stderr } = await bench(["--qtype", "qint8", "--exclude", "proj_uot", ...peer("works")]);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
     expect(stderr).toMatch(/\nerror: exclude pattern "proj_uot" matches no linear layer[^\n]*\nhint: /);
@@ -108,13 +96,13 @@ describe("halftone bench", { timeout: 120_000 }, () => {
       code: 0,
       stdout: expect.stringContaining('"failure": "\\"no-such-program-here\\" cannot be started'),
     });
-    rmSync(join(folder, "halftone-bench"), { recursive: true });
-    expect(readdirSync(folder)).toEqual(["kept"]);
+    rmSync(join(used.folder, "halftone-bench"), { recursive: true });
+    expect(readdirSync(used.folder)).toEqual(["kept"]);
     expect(leftInCache()).toEqual([]);
   });
 
   test("leaves nothing and nobody when it is interrupted", async () => {
-    const log = join(folder, "log");
+    const log = join(used.folder, "log");
     const env = { ...process.env, FAKE_PEER_LOG: log };
     const finished = await bench(peer("waits"), {
       env,
@@ -124,7 +112,7 @@ describe("halftone bench", { timeout: 120_000 }, () => {
     expect(finished).toMatchObject({ code: 130, stdout: "", stderr: expect.stringContaining("cancelled: nothing was written") });
     const { pid } = JSON.parse(readFileSync(log, "utf8"));
     expect(() => process.kill(pid, 0)).toThrow("ESRCH");
-    expect(readdirSync(folder)).toEqual(["log"]);
+    expect(readdirSync(used.folder)).toEqual(["log"]);
     expect(leftInCache()).toEqual([]);
   });
 });

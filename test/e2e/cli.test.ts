@@ -1,36 +1,22 @@
 /** The real command with the embedded model, as a user runs it. */
 import { execFileSync, spawn, spawnSync } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { EMBEDDED_MODEL_HASH } from "../../src/cli/request.ts";
 import { decodePng, encodePng, readRecipe } from "../../src/image/png.ts";
-import { type CompiledPackage, compilePackage, startCommand, withoutRootsRights } from "../support/command-line.ts";
+import { startCommand, useCompiledPackage, withoutRootsRights } from "../support/command-line.ts";
 import { fixturePath } from "../support/fixture.ts";
 
 const PROMPT = "a red apple on a blue background";
 const DEMO = fileURLToPath(new URL("../../models/demo", import.meta.url));
 
-let compiled: CompiledPackage;
-let folder: string;
-
-beforeAll(async () => {
-  compiled = await compilePackage();
-});
-afterAll(() => compiled.remove());
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "halftone-e2e-"));
-});
-afterEach(() => {
-  chmodSync(folder, 0o755);
-  rmSync(folder, { recursive: true });
-});
+const used = useCompiledPackage();
 
 const halftone = (args: readonly string[], options?: Parameters<typeof startCommand>[3]) =>
-  startCommand(compiled.dist, folder, args, options);
-const read = (name: string) => new Uint8Array(readFileSync(join(folder, name)));
+  startCommand(used.dist, used.folder, args, options);
+const read = (name: string) => new Uint8Array(readFileSync(join(used.folder, name)));
 
 describe("halftone generate", () => {
   test("makes the picture that was asked for", async () => {
@@ -39,7 +25,7 @@ describe("halftone generate", () => {
     expect(stderr.split("\n").at(-2)).toMatch(
       /^halftone-42\.png {2}128x128 {2}seed 42 {2}encode [\d.]+ s, denoise [\d.]+ s \(20 steps, [\d.]+ s\/step\), decode [\d.]+ s {2}peak \d+ MB \(anonymous [\d.]+ MB, planned [\d.]+ MB\)$/,
     );
-    expect(readdirSync(folder)).toEqual(["halftone-42.png"]);
+    expect(readdirSync(used.folder)).toEqual(["halftone-42.png"]);
     const { width, data } = decodePng(read("halftone-42.png"));
     const pixel = (x: number, y: number) =>
       Array.from(data.subarray(3 * (y * width + x), 3 * (y * width + x) + 3)) as [number, number, number];
@@ -71,7 +57,7 @@ describe("halftone generate", () => {
       "--output",
       "a.png",
     ]);
-    expect(readdirSync(folder)).toEqual(["a-1.png", "a-2.png"]);
+    expect(readdirSync(used.folder)).toEqual(["a-1.png", "a-2.png"]);
     const { code, stderr } = await halftone(["generate", "--from", "a-2.png", "--output", "b.png"]);
     expect(code).toBe(0);
     expect(stderr).not.toContain("warning");
@@ -90,11 +76,11 @@ describe("halftone generate", () => {
   });
 
   test("repeats the variant of a model", async () => {
-    mkdirSync(join(folder, "model", "transformer"), { recursive: true });
+    mkdirSync(join(used.folder, "model", "transformer"), { recursive: true });
     const parts = ["model_index.json", "scheduler", "text_encoder", "tokenizer", "vae", "transformer/config.json"];
-    for (const part of parts) symlinkSync(join(DEMO, part), join(folder, "model", part));
+    for (const part of parts) symlinkSync(join(DEMO, part), join(used.folder, "model", part));
     const weights = "transformer/diffusion_pytorch_model";
-    symlinkSync(join(DEMO, `${weights}.safetensors`), join(folder, "model", `${weights}.fp16.safetensors`));
+    symlinkSync(join(DEMO, `${weights}.safetensors`), join(used.folder, "model", `${weights}.fp16.safetensors`));
     const flags = ["--model", "model", "--variant", "fp16", "--steps", "2", "--seed", "5", "--output", "a.png"];
     expect(await halftone(["generate", PROMPT, ...flags])).toMatchObject({ code: 0 });
     expect(readRecipe(read("a.png"))).toMatchObject({ model: "model", variant: "fp16" });
@@ -117,13 +103,13 @@ describe("halftone generate", () => {
     expect(Object.keys(result.weightBytes).sort()).toEqual(["text_encoder", "transformer", "vae"]);
     expect(result.recipe).toMatchObject({ prompt: PROMPT, steps: 2, scheduler: "DPMSolverMultistepScheduler" });
     expect(readRecipe(read("halftone-1.png"))).toBeUndefined();
-    expect(readdirSync(folder)).toEqual(["halftone-1.png", "l.safetensors"]);
+    expect(readdirSync(used.folder)).toEqual(["halftone-1.png", "l.safetensors"]);
   });
 
   test("writes the picture and nothing else, not at home and not among temporary files", async () => {
-    const env = { PATH: process.env.PATH, HOME: folder, TMPDIR: folder };
+    const env = { PATH: process.env.PATH, HOME: used.folder, TMPDIR: used.folder };
     expect(await halftone(["generate", PROMPT, "--steps", "2", "--output", "a.png"], { env })).toMatchObject({ code: 0 });
-    expect(readdirSync(folder)).toEqual(["a.png"]);
+    expect(readdirSync(used.folder)).toEqual(["a.png"]);
   });
 
   test.each([
@@ -133,19 +119,19 @@ describe("halftone generate", () => {
     [["--model", "file"], 1, 'error: model path "file" is a file, expected a folder in diffusers\' layout\nwhere: file\n'],
     [["--model", "empty"], 1, 'error: model folder "empty" is empty\nwhere: empty\n'],
   ])("%j ends with %i and leaves nothing", async (flags, expected, text) => {
-    writeFileSync(join(folder, "file"), "");
-    mkdirSync(join(folder, "empty"));
+    writeFileSync(join(used.folder, "file"), "");
+    mkdirSync(join(used.folder, "empty"));
     const { code, stdout, stderr } = await halftone(["generate", "x", ...flags]);
     expect({ code, stdout }).toEqual({ code: expected, stdout: "" });
     expect(stderr).toContain(text);
-    expect(readdirSync(folder)).toEqual(["empty", "file"]);
+    expect(readdirSync(used.folder)).toEqual(["empty", "file"]);
   });
 
   test("a recipe with another model's hash or version gives warnings", async () => {
     await halftone(["generate", PROMPT, "--seed", "3", "--steps", "2", "--output", "a.png"]);
     const recipe = readRecipe(read("a.png"));
     if (recipe === undefined) throw new Error("no recipe");
-    writeFileSync(join(folder, "a.png"), encodePng(decodePng(read("a.png")), { ...recipe, modelHash: "00", version: "0.0.1" }));
+    writeFileSync(join(used.folder, "a.png"), encodePng(decodePng(read("a.png")), { ...recipe, modelHash: "00", version: "0.0.1" }));
     const { code, stderr } = await halftone(["generate", "--from", "a.png", "--output", "b.png", "--quiet"]);
     expect(code).toBe(0);
     expect(stderr).toMatch(
@@ -186,12 +172,12 @@ describe("halftone generate", () => {
     const flags = ["--seed", "3", "--steps", "2", "--quiet", "--output"];
     await halftone(["generate", PROMPT, "--qtype", "qint8", ...flags, "a.png"]);
     expect(readRecipe(read("a.png"))).toMatchObject({ model: "demo", modelHash: EMBEDDED_MODEL_HASH });
-    mkdirSync(join(folder, "demo", "scheduler"), { recursive: true });
+    mkdirSync(join(used.folder, "demo", "scheduler"), { recursive: true });
     for (const part of ["model_index.json", "text_encoder", "tokenizer", "transformer", "vae"]) {
-      symlinkSync(join(DEMO, part), join(folder, "demo", part));
+      symlinkSync(join(DEMO, part), join(used.folder, "demo", part));
     }
     const scheduler = readFileSync(join(DEMO, "scheduler", "scheduler_config.json"), "utf8").replace(/("solver_order": )\d/, "$11");
-    writeFileSync(join(folder, "demo", "scheduler", "scheduler_config.json"), scheduler);
+    writeFileSync(join(used.folder, "demo", "scheduler", "scheduler_config.json"), scheduler);
     await halftone(["generate", PROMPT, "--model", "demo", ...flags, "b.png"]);
     expect(readRecipe(read("b.png"))?.modelHash).not.toBe(EMBEDDED_MODEL_HASH);
     for (const name of ["a", "b"]) {
@@ -221,7 +207,7 @@ describe("halftone inspect", () => {
   });
 
   test("does not mind a reader that leaves early", async () => {
-    const child = spawn(process.execPath, [join(compiled.dist, "cli", "main.js"), "inspect", DEMO], { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(process.execPath, [join(used.dist, "cli", "main.js"), "inspect", DEMO], { stdio: ["ignore", "pipe", "pipe"] });
     child.stdout.destroy();
     let stderr = "";
     child.stderr.on("data", (data) => {
@@ -234,7 +220,7 @@ describe("halftone inspect", () => {
 
 describe("Ctrl-C", () => {
   test("stops the run, leaves no file and keeps the old one", async () => {
-    writeFileSync(join(folder, "a.png"), "old");
+    writeFileSync(join(used.folder, "a.png"), "old");
     let sent = false;
     const { code, stdout, stderr } = await halftone(["generate", PROMPT, "--steps", "400", "--output", "a.png"], {
       onError(text, child) {
@@ -245,13 +231,13 @@ describe("Ctrl-C", () => {
     });
     expect({ code, stdout }).toEqual({ code: 130, stdout: "" });
     expect(stderr).toContain("stopping; Ctrl-C once more ends at once\ncancelled: nothing was written\n");
-    expect(readdirSync(folder)).toEqual(["a.png"]);
-    expect(readFileSync(join(folder, "a.png"), "utf8")).toBe("old");
+    expect(readdirSync(used.folder)).toEqual(["a.png"]);
+    expect(readFileSync(join(used.folder, "a.png"), "utf8")).toBe("old");
   });
 
   test("a second one ends the process even while the thread is held", async () => {
     const script = `
-      const { watchInterrupts } = await import(${JSON.stringify(join(compiled.dist, "cli", "interrupt.js"))});
+      const { watchInterrupts } = await import(${JSON.stringify(join(used.dist, "cli", "interrupt.js"))});
       const { writeSync } = await import("node:fs");
       watchInterrupts(() => { writeSync(1, "held"); for (;;); });
       setInterval(() => {}, 1000);
@@ -267,7 +253,7 @@ const canMount = process.getuid?.() === 0 && spawnSync("unshare", ["--mount", "t
 
 describe("a disk that refuses", () => {
   test.skipIf(!canMount)("full: the picture is not left in part (skipped where no disk can be mounted)", async () => {
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=8k", "tmpfs", folder]);
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=8k", "tmpfs", used.folder]);
     try {
       const { code, stdout, stderr } = await halftone(["generate", PROMPT, "--seed", "1", "--steps", "2", "--quiet"]);
       expect({ code, stdout, stderr }).toEqual({
@@ -276,9 +262,9 @@ describe("a disk that refuses", () => {
         stderr:
           'error: the disk is full: "halftone-1.png" was not written\nwhere: halftone-1.png\nhint:  free some space or write to another disk\n',
       });
-      expect(readdirSync(folder)).toEqual([]);
+      expect(readdirSync(used.folder)).toEqual([]);
     } finally {
-      execFileSync("umount", [folder]);
+      execFileSync("umount", [used.folder]);
     }
   });
 
@@ -288,38 +274,38 @@ describe("a disk that refuses", () => {
       const flags = ["generate", PROMPT, "--seed", "1", "--steps", "2", "--output", "a.png", "--quiet"];
       await halftone(flags);
       const room = Math.ceil((2.5 * read("a.png").length) / 4096) * 4;
-      execFileSync("mount", ["-t", "tmpfs", "-o", `size=${room}k`, "tmpfs", folder]);
+      execFileSync("mount", ["-t", "tmpfs", "-o", `size=${room}k`, "tmpfs", used.folder]);
       try {
-        writeFileSync(join(folder, "a-1.png"), "old");
+        writeFileSync(join(used.folder, "a-1.png"), "old");
         const { code, stdout, stderr } = await halftone([...flags, "--images", "4"]);
         expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
         expect(stderr).toMatch(/^error: the disk is full: "a-[23]\.png" was not written\n/);
-        expect(readdirSync(folder)).toEqual(["a-1.png"]);
-        expect(readFileSync(join(folder, "a-1.png"), "utf8")).toBe("old");
+        expect(readdirSync(used.folder)).toEqual(["a-1.png"]);
+        expect(readFileSync(join(used.folder, "a-1.png"), "utf8")).toBe("old");
       } finally {
-        execFileSync("umount", [folder]);
+        execFileSync("umount", [used.folder]);
       }
     },
   );
 
   test.skipIf(!canMount)("full for the latents: the picture is not left either (skipped where no disk can be mounted)", async () => {
-    mkdirSync(join(folder, "small"));
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=4k", "tmpfs", join(folder, "small")]);
+    mkdirSync(join(used.folder, "small"));
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=4k", "tmpfs", join(used.folder, "small")]);
     try {
       const flags = ["--seed", "1", "--steps", "2", "--output", "a.png", "--save-latents", "small/l.safetensors", "--quiet"];
       const { code, stdout, stderr } = await halftone(["generate", PROMPT, ...flags]);
       expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
       expect(stderr).toMatch(/^error: the disk is full: "small\/l\.safetensors" was not written\n/);
-      expect([readdirSync(folder), readdirSync(join(folder, "small"))]).toEqual([["small"], []]);
+      expect([readdirSync(used.folder), readdirSync(join(used.folder, "small"))]).toEqual([["small"], []]);
     } finally {
-      execFileSync("umount", [join(folder, "small")]);
+      execFileSync("umount", [join(used.folder, "small")]);
     }
   });
 
   test("read-only: found out before the work (skipped where root's rights cannot be dropped)", async ({ skip }) => {
-    const before = withoutRootsRights(compiled.dist);
+    const before = withoutRootsRights(used.dist);
     if (before === undefined) return skip("setpriv is missing or the compiled package is out of reach for other users");
-    chmodSync(folder, 0o555);
+    chmodSync(used.folder, 0o555);
     const { code, stdout, stderr } = await halftone(["generate", PROMPT, "--output", "a.png"], { before });
     expect({ code, stdout, stderr }).toEqual({
       code: 1,
@@ -331,12 +317,12 @@ describe("a disk that refuses", () => {
   test("another user's file in a shared folder: pictures already in place are taken back (skipped without root's rights)", async ({
     skip,
   }) => {
-    const before = withoutRootsRights(compiled.dist);
+    const before = withoutRootsRights(used.dist);
     if (before === undefined || before.length === 0) return skip("one user cannot make another's file");
-    writeFileSync(join(folder, "a-2.png"), "old");
-    chmodSync(join(folder, "a-2.png"), 0o666);
+    writeFileSync(join(used.folder, "a-2.png"), "old");
+    chmodSync(join(used.folder, "a-2.png"), 0o666);
     // As /tmp: everyone may write, and rename only what is theirs.
-    chmodSync(folder, 0o1777);
+    chmodSync(used.folder, 0o1777);
     const flags = ["--images", "3", "--steps", "2", "--output", "a.png", "--quiet"];
     const { code, stdout, stderr } = await halftone(["generate", PROMPT, ...flags], { before });
     expect({ code, stdout, stderr }).toEqual({
@@ -344,16 +330,16 @@ describe("a disk that refuses", () => {
       stdout: "",
       stderr: 'error: no permission to write "a-2.png"\nwhere: a-2.png\nhint:  look at the permissions of "."\n',
     });
-    expect(readdirSync(folder)).toEqual(["a-2.png"]);
-    expect(readFileSync(join(folder, "a-2.png"), "utf8")).toBe("old");
+    expect(readdirSync(used.folder)).toEqual(["a-2.png"]);
+    expect(readFileSync(join(used.folder, "a-2.png"), "utf8")).toBe("old");
   });
 
   test("a model that may not be read is named (skipped where root's rights cannot be dropped)", async ({ skip }) => {
-    const before = withoutRootsRights(compiled.dist);
+    const before = withoutRootsRights(used.dist);
     if (before === undefined) return skip("setpriv is missing or the compiled package is out of reach for other users");
-    mkdirSync(join(folder, "model"));
-    writeFileSync(join(folder, "model", "model_index.json"), "{}", { mode: 0o000 });
-    chmodSync(folder, 0o777);
+    mkdirSync(join(used.folder, "model"));
+    writeFileSync(join(used.folder, "model", "model_index.json"), "{}", { mode: 0o000 });
+    chmodSync(used.folder, 0o777);
     const { code, stderr } = await halftone(["generate", PROMPT, "--model", "model", "--quiet"], { before });
     expect(code).toBe(1);
     expect(stderr).toMatch(

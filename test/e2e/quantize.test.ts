@@ -1,36 +1,23 @@
 /** The real `halftone quantize`: whole pipelines, killed processes, several at once, full disks; and worker threads, which only run compiled. */
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type * as FileSource from "../../src/checkpoint/file-source-node.ts";
 import { encodeSafetensors } from "../../src/checkpoint/safetensors-layout.ts";
 import type * as WeightStore from "../../src/checkpoint/weight-store.ts";
 import { DiffusionModel, quantizeCheckpoint } from "../../src/index.ts";
 import type * as QTypes from "../../src/quant/qtype.ts";
 import type * as WriteTensors from "../../src/quant/write-tensors-node.ts";
-import { type CompiledPackage, compilePackage, startCommand } from "../support/command-line.ts";
+import { startCommand, useCompiledPackage } from "../support/command-line.ts";
 import { fixturePath } from "../support/fixture.ts";
 
 const TINY = fixturePath("pipelines/tiny");
-let compiled: CompiledPackage;
-let folder: string;
+const used = useCompiledPackage();
 
-beforeAll(async () => {
-  compiled = await compilePackage();
-});
-afterAll(() => compiled.remove());
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "halftone-quantize-"));
-});
-afterEach(() => {
-  rmSync(folder, { recursive: true });
-});
-
-const quantize = (...args: string[]) => startCommand(compiled.dist, folder, ["quantize", ...args]);
+const quantize = (...args: string[]) => startCommand(used.dist, used.folder, ["quantize", ...args]);
 
 /** Every file below a folder with the hash of its bytes. */
 function contents(root: string, below = ""): Record<string, string> {
@@ -51,13 +38,13 @@ describe("a pipeline", () => {
     const { code, stdout, stderr } = await quantize(TINY, "--qtype", "transformer=qint8,text_encoder=qfloat8", "--output", "small");
     expect(stderr).toMatch(/small {2}text_encoder qfloat8_e4m3fn .* -> .* {2}transformer qint8 .* -> .* {2}peak .* s\n$/);
     expect({ code, stdout }).toEqual({ code: 0, stdout: "small\n" });
-    const [was, is] = [contents(TINY), contents(join(folder, "small"))];
+    const [was, is] = [contents(TINY), contents(join(used.folder, "small"))];
     expect(Object.keys(is)).toEqual([...Object.keys(was), "text_encoder/quanto_qmap.json", "transformer/quanto_qmap.json"].sort());
     for (const [path, hash] of Object.entries(was)) {
       if (!/^(text_encoder|transformer)\/.*safetensors$/.test(path)) expect([path, is[path]]).toEqual([path, hash]);
     }
-    expect(readdirSync(folder)).toEqual(["small"]);
-    const made = await startCommand(compiled.dist, folder, [
+    expect(readdirSync(used.folder)).toEqual(["small"]);
+    const made = await startCommand(used.dist, used.folder, [
       "generate",
       "x",
       "--model",
@@ -72,20 +59,20 @@ describe("a pipeline", () => {
       "x.png",
     ]);
     expect(made.stderr).not.toContain("error");
-    expect(existsSync(join(folder, "x.png"))).toBe(true);
+    expect(existsSync(join(used.folder, "x.png"))).toBe(true);
     const again = await quantize("small", "--qtype", "qint8", "--output", "smaller");
     expect(again).toMatchObject({ code: 2, stderr: expect.stringContaining("error: text_encoder is quantized already") });
   });
 
   test("in one part, by pattern, into shards that are read again", async () => {
     const options = { qtype: "transformer:*attn1*=qint4", exclude: ["*.to_q"], optimizer: "hqq", maxShardBytes: 60_000 } as const;
-    const report = await quantizeCheckpoint(TINY, { ...options, output: join(folder, "small") });
+    const report = await quantizeCheckpoint(TINY, { ...options, output: join(used.folder, "small") });
     expect(report.parts).toMatchObject([{ name: "transformer", qtypes: { qint4: 6 }, floatLayers: 21 }]);
-    const files = readdirSync(join(folder, "small/transformer"));
+    const files = readdirSync(join(used.folder, "small/transformer"));
     expect(files.filter((name) => name.endsWith(".safetensors")).length).toBeGreaterThan(2);
     expect(files).toContain("diffusion_pytorch_model.safetensors.index.json");
-    expect(contents(join(folder, "small/text_encoder"))).toEqual(contents(join(TINY, "text_encoder")));
-    const model = await DiffusionModel.fromPretrained(join(folder, "small"), { subfolder: "transformer" });
+    expect(contents(join(used.folder, "small/text_encoder"))).toEqual(contents(join(TINY, "text_encoder")));
+    const model = await DiffusionModel.fromPretrained(join(used.folder, "small"), { subfolder: "transformer" });
     expect([...model.qtypes.keys()].sort()[0]).toBe("transformer_blocks.0.attn1.to_k");
     await model.dispose();
   });
@@ -109,22 +96,22 @@ describe("misuse", () => {
     const { stderr, ...rest } = await quantize(TINY, ...args, "--output", "small");
     expect(stderr).toContain(message);
     expect(rest.code).toBe(code);
-    expect(readdirSync(folder)).toEqual([]);
+    expect(readdirSync(used.folder)).toEqual([]);
   });
 
   test("an output that is taken, or is the model itself", async () => {
-    mkdirSync(join(folder, "small"));
-    writeFileSync(join(folder, "small", "notes.txt"), "mine");
+    mkdirSync(join(used.folder, "small"));
+    writeFileSync(join(used.folder, "small", "notes.txt"), "mine");
     const first = await quantize(TINY, "--qtype", "qint8", "--output", "small");
     expect(first).toMatchObject({ code: 2, stderr: expect.stringContaining('error: folder "small" exists and is not empty') });
     const forced = await quantize(TINY, "--qtype", "qint8", "--output", "small", "--force");
     expect(forced).toMatchObject({ code: 1, stderr: expect.stringContaining("holds files that are not a model's, so it is not replaced") });
-    expect(readdirSync(join(folder, "small"))).toEqual(["notes.txt"]);
-    execFileSync("cp", ["-r", TINY, join(folder, "model")]);
-    const before = contents(join(folder, "model"));
+    expect(readdirSync(join(used.folder, "small"))).toEqual(["notes.txt"]);
+    execFileSync("cp", ["-r", TINY, join(used.folder, "model")]);
+    const before = contents(join(used.folder, "model"));
     const itself = await quantize("model", "--qtype", "qint8", "--output", "model", "--force");
     expect(itself).toMatchObject({ code: 2, stderr: expect.stringContaining('error: "model" is the model that is read') });
-    expect(contents(join(folder, "model"))).toEqual(before);
+    expect(contents(join(used.folder, "model"))).toEqual(before);
   });
 });
 
@@ -133,8 +120,8 @@ describe("kill -9", () => {
     const args = (qtype: string) => ["quantize", TINY, "--qtype", qtype, "--output", "small", "--force", "--quiet"];
     const whole = new Set<string>();
     for (const qtype of ["qint8", "qint4"]) {
-      await startCommand(compiled.dist, folder, args(qtype));
-      whole.add(JSON.stringify(contents(join(folder, "small"))));
+      await startCommand(used.dist, used.folder, args(qtype));
+      whole.add(JSON.stringify(contents(join(used.folder, "small"))));
     }
     expect(whole.size).toBe(2);
     const began = { count: 0 };
@@ -142,31 +129,31 @@ describe("kill -9", () => {
       const left = await killedRun(args(i % 2 === 0 ? "qint8" : "qint4"), Math.random() * 60);
       if (left.some((name) => name.startsWith("."))) began.count += 1;
       const present = left.filter((name) => name === "small" || name.endsWith(".old"));
-      const states = present.map((name) => JSON.stringify(contents(join(folder, name))));
+      const states = present.map((name) => JSON.stringify(contents(join(used.folder, name))));
       expect(states.some((state) => whole.has(state))).toBe(true);
-      if (existsSync(join(folder, "small"))) expect(whole.has(JSON.stringify(contents(join(folder, "small"))))).toBe(true);
+      if (existsSync(join(used.folder, "small"))) expect(whole.has(JSON.stringify(contents(join(used.folder, "small"))))).toBe(true);
     }
     // Some were killed in the middle: otherwise this proves nothing.
     expect(began.count).toBeGreaterThan(0);
-    const last = await startCommand(compiled.dist, folder, args("qint8"));
+    const last = await startCommand(used.dist, used.folder, args("qint8"));
     expect(last).toMatchObject({ code: 0, stderr: "" });
-    expect(readdirSync(folder)).toEqual(["small"]);
+    expect(readdirSync(used.folder)).toEqual(["small"]);
   });
 
   /** Runs the command, kills it some milliseconds after it has begun to write, and returns what lies in the folder. */
   async function killedRun(args: readonly string[], delayMs: number): Promise<string[]> {
-    const before = new Set(readdirSync(folder));
-    const child = spawn(process.execPath, [join(compiled.dist, "cli", "main.js"), ...args], { cwd: folder, stdio: "ignore" });
+    const before = new Set(readdirSync(used.folder));
+    const child = spawn(process.execPath, [join(used.dist, "cli", "main.js"), ...args], { cwd: used.folder, stdio: "ignore" });
     const ended = new Promise((resolve) => child.on("exit", resolve));
     let isOver = false;
     child.on("exit", () => {
       isOver = true;
     });
-    while (!isOver && readdirSync(folder).every((name) => before.has(name))) await new Promise((resolve) => setTimeout(resolve, 2));
+    while (!isOver && readdirSync(used.folder).every((name) => before.has(name))) await new Promise((resolve) => setTimeout(resolve, 2));
     await new Promise((resolve) => setTimeout(resolve, delayMs));
     child.kill("SIGKILL");
     await ended;
-    return readdirSync(folder);
+    return readdirSync(used.folder);
   }
 });
 
@@ -175,19 +162,19 @@ test("two processes at once: without force one wins, with force both do, and not
     Promise.all(["qint8", "qint4"].map((qtype) => quantize(TINY, "--qtype", qtype, "--output", "small", "--quiet", ...force)));
   const codes = (await runs([])).map(({ code }) => code).sort();
   expect(codes).toEqual([0, 2]);
-  expect(readdirSync(folder)).toEqual(["small"]);
+  expect(readdirSync(used.folder)).toEqual(["small"]);
   const forced = await runs(["--force"]);
   expect(forced.map(({ code, stderr }) => ({ code, stderr }))).toEqual([
     { code: 0, stderr: "" },
     { code: 0, stderr: "" },
   ]);
-  expect(readdirSync(folder)).toEqual(["small"]);
+  expect(readdirSync(used.folder)).toEqual(["small"]);
 });
 
 const canMount = process.getuid?.() === 0 && spawnSync("unshare", ["--mount", "true"]).status === 0;
 
 test.skipIf(!canMount)("a full disk is named, and nothing is left (skipped where no disk can be mounted)", async () => {
-  const disk = join(folder, "disk");
+  const disk = join(used.folder, "disk");
   mkdirSync(disk);
   // Enough for the quantized parts, which is looked at before, but not for the tokenizer and the VAE.
   execFileSync("mount", ["-t", "tmpfs", "-o", "size=400k", "tmpfs", disk]);
@@ -205,14 +192,14 @@ test.skipIf(!canMount)("a full disk is named, and nothing is left (skipped where
 });
 
 describe("worker threads", () => {
-  const module = async <T>(path: string) => (await import(pathToFileURL(join(compiled.dist, path)).href)) as T;
+  const module = async <T>(path: string) => (await import(pathToFileURL(join(used.dist, path)).href)) as T;
 
   test.each(["qint8", "qint4", "qfloat8"])("write the same bytes as the calling thread: %s", async (qtype) => {
     const { plan, close } = await planOf(fixturePath("models/pixart-sigma"), qtype);
     const { writeTensorFile } = await module<typeof WriteTensors>("quant/write-tensors-node.js");
-    for (const threads of [0, 1, 3]) await writeTensorFile(join(folder, `${threads}.safetensors`), plan, { threads });
+    for (const threads of [0, 1, 3]) await writeTensorFile(join(used.folder, `${threads}.safetensors`), plan, { threads });
     await close();
-    const files = contents(folder);
+    const files = contents(used.folder);
     expect(files["1.safetensors"]).toBe(files["0.safetensors"]);
     expect(files["3.safetensors"]).toBe(files["0.safetensors"]);
   });
@@ -221,14 +208,14 @@ describe("worker threads", () => {
     const weights = new Float32Array(64 * 64).fill(1);
     weights[65] = Number.NaN;
     const bytes = new Uint8Array(weights.buffer);
-    mkdirSync(join(folder, "bad"));
+    mkdirSync(join(used.folder, "bad"));
     writeFileSync(
-      join(folder, "bad", "model.safetensors"),
+      join(used.folder, "bad", "model.safetensors"),
       encodeSafetensors([{ name: "a.weight", dtype: "float32", shape: [64, 64], bytes }]),
     );
-    const { plan, close } = await planOf(join(folder, "bad"), "qint8");
+    const { plan, close } = await planOf(join(used.folder, "bad"), "qint8");
     const { writeTensorFile } = await module<typeof WriteTensors>("quant/write-tensors-node.js");
-    const output = join(folder, "out.safetensors");
+    const output = join(used.folder, "out.safetensors");
     await expect(writeTensorFile(output, plan, { threads: 2 })).rejects.toMatchObject({
       name: "CheckpointError",
       message: 'weight "a.weight" holds NaN at [1, 1], expected finite numbers to quantize',
@@ -237,7 +224,7 @@ describe("worker threads", () => {
       name: "CancelledError",
     });
     await close();
-    expect(readdirSync(folder)).toEqual(["bad"]);
+    expect(readdirSync(used.folder)).toEqual(["bad"]);
   });
 
   /** Every matrix of a folder quantized, the rest copied in float16. */

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { afterAll, afterEach, beforeAll, beforeEach } from "vitest";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -38,6 +39,26 @@ export async function compilePackage(): Promise<CompiledPackage> {
   for (const name of ["models", "node_modules"]) symlinkSync(join(ROOT, name), join(folder, name));
   copyFileSync(join(ROOT, "package.json"), join(folder, "package.json"));
   return { dist, remove: () => rmSync(folder, { recursive: true }) };
+}
+
+/** The compiled package for all tests of a file, and an empty folder for each; what they hold is there while a test runs. */
+export function useCompiledPackage(): { readonly dist: string; readonly folder: string } {
+  const used = { dist: "", folder: "" };
+  let compiled: CompiledPackage;
+  beforeAll(async () => {
+    compiled = await compilePackage();
+    used.dist = compiled.dist;
+  });
+  afterAll(() => compiled.remove());
+  beforeEach(() => {
+    used.folder = mkdtempSync(join(tmpdir(), "halftone-e2e-"));
+  });
+  afterEach(() => {
+    // Tests take rights away.
+    chmodSync(used.folder, 0o755);
+    rmSync(used.folder, { recursive: true });
+  });
+  return used;
 }
 
 /** Starts the command in a folder; `onError` sees what it says on stderr as it comes. */

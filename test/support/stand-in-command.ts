@@ -40,6 +40,38 @@ export const RECIPE: Recipe = {
   version,
 };
 
+/** Runs the command line with a library that can do what is given and nothing else, and collects what it says. */
+export async function runWithLibrary(
+  args: readonly string[],
+  can: Partial<Library>,
+  { isTTY, signal = new AbortController().signal }: { isTTY?: boolean | undefined; signal?: AbortSignal } = {},
+) {
+  const refuse = () => {
+    throw new Error("not asked for here");
+  };
+  const library: Library = {
+    openPipeline: refuse,
+    inspectModel: refuse,
+    planModel: refuse,
+    quantizeCheckpoint: refuse,
+    compareQuantization: refuse,
+    runBenchmark: refuse,
+    demoModelFolder: "/demo",
+    ...can,
+  };
+  const written = { stdout: "", stderr: "" };
+  const output = (side: "stdout" | "stderr") => ({
+    isTTY,
+    write(text: string) {
+      written[side] += text;
+      return true;
+    },
+  });
+  const terminal = { stdout: output("stdout"), stderr: output("stderr"), env: {} };
+  const code = await runCommandLine(args, { library, terminal, signal });
+  return { code, ...written };
+}
+
 /** Every test of a file works in an empty folder of its own. */
 export function workInEmptyFolder(): void {
   let folder: string;
@@ -66,7 +98,6 @@ interface Asked {
 
 /** Runs the command line and collects what it says and asks; the stand-in makes as many pictures as it is asked for. */
 export async function run(args: readonly string[], change: { fail?: unknown; abortAt?: number; isTTY?: boolean; warning?: string } = {}) {
-  const written = { stdout: "", stderr: "" };
   const asked: Asked[] = [];
   let disposed = 0;
   const controller = new AbortController();
@@ -83,10 +114,7 @@ export async function run(args: readonly string[], change: { fail?: unknown; abo
     const latents = { dtype: "float32", shape: [images, 1, 1, 1], data: new Float32Array(images).fill(0.5) } as const;
     yield { type: "summary", report: { seed, seconds: 15, phases, peakResidentBytes: 2e9, latents, warnings: ["the prompt was cut"] } };
   }
-  const refuse = () => {
-    throw new Error("not asked for here");
-  };
-  const library: Library = {
+  const library: Partial<Library> = {
     async openPipeline(model, load) {
       let quantization: QuantizationRequest | undefined;
       return {
@@ -106,17 +134,7 @@ export async function run(args: readonly string[], change: { fail?: unknown; abo
     async inspectModel(model) {
       throw new CheckpointError(`model folder "${model}" does not exist`, { where: model, hint: "look elsewhere" });
     },
-    ...{ planModel: refuse, quantizeCheckpoint: refuse, compareQuantization: refuse, runBenchmark: refuse },
-    demoModelFolder: "/demo",
   };
-  const output = (side: "stdout" | "stderr") => ({
-    isTTY: change.isTTY,
-    write(text: string) {
-      written[side] += text;
-      return true;
-    },
-  });
-  const terminal = { stdout: output("stdout"), stderr: output("stderr"), env: {} };
-  const code = await runCommandLine(args, { library, terminal, signal: controller.signal });
-  return { code, ...written, asked: asked[0], disposed };
+  const said = await runWithLibrary(args, library, { isTTY: change.isTTY, signal: controller.signal });
+  return { ...said, asked: asked[0], disposed };
 }

@@ -1,4 +1,5 @@
 /** A benchmark as a page that can be read: what was measured on what, the tables, and halftone laid beside the peer. */
+import { markdownCode, markdownTable, markdownText } from "../markdown-text.ts";
 import { isSameWork, partQtypes } from "./bench-cell.ts";
 import { type BenchReport, type BenchRow, type BenchSummary, byWork, type PhaseSummary } from "./bench-report.ts";
 import { gigabytes, peaksText, spreadText, threeDigits, toolText } from "./bench-texts.ts";
@@ -45,14 +46,14 @@ function machineText({ machine, settings, peer }: BenchReport): string {
 
 function excludeText({ rows }: BenchReport): string[] {
   const exclude = rows.find(({ cell }) => cell.exclude.length > 0)?.cell.exclude ?? [];
-  return exclude.length === 0 ? [] : [`Never quantized: ${exclude.map(code).join(", ")}.`];
+  return exclude.length === 0 ? [] : [`Never quantized: ${exclude.map(markdownCode).join(", ")}.`];
 }
 
 /** In the shape of the tables that the field publishes. */
 function rowTable(report: BenchReport): string {
   const head = [...ABOUT, "memory, GB", "latency, s", "s/step", "command, s", "weights, GB"];
   const rows = byWork(report.rows).flat();
-  return table(
+  return markdownTable(
     head,
     rows.map((row) => [...aboutCells(report, row), ...(row.summary === null ? failureCells(row, 5) : figureCells(row.summary))]),
   );
@@ -63,12 +64,12 @@ const ABOUT = ["batch", "transformer", "text encoder", "QKV fused", "tool, dtype
 function aboutCells(report: BenchReport, row: BenchRow): string[] {
   const { images, fuseQkv } = row.cell;
   const { transformer, textEncoder } = partQtypes(row.cell);
-  return [String(images), escaped(transformer), escaped(textEncoder), fuseQkv ? "yes" : "", escaped(toolText(report, row))];
+  return [String(images), markdownText(transformer), markdownText(textEncoder), fuseQkv ? "yes" : "", markdownText(toolText(report, row))];
 }
 
 /** The reason stands in the first of the columns. */
 function failureCells({ failure }: BenchRow, columns: number): string[] {
-  return [escaped(failure ?? ""), ...Array.from({ length: columns - 1 }, () => "")];
+  return [markdownText(failure ?? ""), ...Array.from({ length: columns - 1 }, () => "")];
 }
 
 function figureCells(summary: BenchSummary): string[] {
@@ -88,7 +89,7 @@ function phaseTable(report: BenchReport): string {
     row.cell.qtype === null ? "" : threeDigits(summary.quantizeSeconds.median),
     ...PHASES.map((name) => phaseCell(summary.phases[name])),
   ]);
-  return table([...ABOUT, "load", "quantize", ...PHASES], rows);
+  return markdownTable([...ABOUT, "load", "quantize", ...PHASES], rows);
 }
 
 function phaseCell(phase: PhaseSummary | undefined): string {
@@ -128,25 +129,11 @@ function ratioTable(report: BenchReport): string {
       ratio(a.peakResidentBytes, b.peakResidentBytes),
     ];
     const about = aboutCells(report, own);
-    return [...about, escaped(toolText(report, peer)), ...figures];
+    return [...about, markdownText(toolText(report, peer)), ...figures];
   });
-  return `Medians, halftone's divided by the peer's: below 1 halftone is faster, or takes less.\n\n${table(head, rows)}`;
+  return `Medians, halftone's divided by the peer's: below 1 halftone is faster, or takes less.\n\n${markdownTable(head, rows)}`;
 }
 
 function ratio(own: Spread | undefined, peer: Spread | undefined): string {
   return own === undefined || peer === undefined || peer.median === 0 ? "" : (own.median / peer.median).toFixed(2);
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
-  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
-}
-
-function code(text: string): string {
-  return `\`${text.replaceAll("|", "\\|").replaceAll("`", "'")}\``;
-}
-
-/** What would be markup in a table; text encoders' underscores would be too. */
-function escaped(text: string): string {
-  return text.replace(/[\\`*_<>[\]|]/g, "\\$&").replace(/\s+/g, " ");
 }

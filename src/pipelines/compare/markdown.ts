@@ -1,4 +1,5 @@
 /** A comparison as a page that can be read: tables of settings, layers and proposals. */
+import { markdownCode, markdownTable, markdownText } from "../markdown-text.ts";
 import type { CompareReport, LayerSensitivity, Measured, Proposal, Sensitivity, Variant } from "./report.ts";
 
 /** Layers that are listed; the JSON has all. */
@@ -16,7 +17,7 @@ export function comparisonMarkdown(report: CompareReport): string {
     "![relative error of the latents after each step](latents.svg)",
     ...variants.flatMap((variant) => variantSection(variant)),
     "## Prompts",
-    prompts.map(({ prompt, seed }) => `- seed ${seed}: ${escaped(prompt)}`).join("\n"),
+    prompts.map(({ prompt, seed }) => `- seed ${seed}: ${markdownText(prompt)}`).join("\n"),
   ];
   return `${paragraphs.join("\n\n")}\n`;
 }
@@ -31,10 +32,10 @@ function percent(share: number): string {
 function settingsTable({ dtype, reference, variants }: CompareReport): string {
   const float = ["", megabytes(reference.weightBytes), "", "", "", "", "", reference.secondsPerStep.toFixed(3), ""];
   const rows = variants.flatMap(({ label, measured, proposal }) => [
-    [code(label), ...measuredCells(measured)],
+    [markdownCode(label), ...measuredCells(measured)],
     ...(proposal === null || proposal.layers.length === 0
       ? []
-      : [[`${code(label)}, ${proposal.layers.length} float`, ...measuredCells(proposal.measured)]]),
+      : [[`${markdownCode(label)}, ${proposal.layers.length} float`, ...measuredCells(proposal.measured)]]),
   ]);
   const head = [
     "setting",
@@ -47,7 +48,7 @@ function settingsTable({ dtype, reference, variants }: CompareReport): string {
     "s/step",
     "subject and colour",
   ];
-  return table(head, [[dtype, ...float.slice(1)], ...rows]);
+  return markdownTable(head, [[dtype, ...float.slice(1)], ...rows]);
 }
 
 function measuredCells(measured: Measured): string[] {
@@ -73,9 +74,9 @@ function variantSection({ spec, sensitivity, proposal }: Variant): string[] {
   const left = layers.length > shown.length ? [`${layers.length - shown.length} more layers are in comparison.json.`] : [];
   const names = ["layer", "part", "qtype", "error alone", "saves, kB"];
   return [
-    `## ${code(spec)}: layer by layer`,
+    `## ${markdownCode(spec)}: layer by layer`,
     measureText(sensitivity),
-    table(names, shown.map(layerCells)),
+    markdownTable(names, shown.map(layerCells)),
     ...left,
     ...proposalText(proposal),
   ];
@@ -91,7 +92,7 @@ function measureText({ measure, calls }: Sensitivity): string {
 }
 
 function layerCells({ part, name, qtype, error, savedBytes }: LayerSensitivity): string[] {
-  return [code(name), part, qtype, percent(error), (savedBytes / 1000).toFixed(1)];
+  return [markdownCode(name), part, qtype, percent(error), (savedBytes / 1000).toFixed(1)];
 }
 
 function proposalText(proposal: Proposal | null): string[] {
@@ -107,24 +108,10 @@ function proposalText(proposal: Proposal | null): string[] {
   ];
 }
 
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
-  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
-}
-
 function decibels(psnr: number | null): string {
   return psnr === null || psnr === Number.POSITIVE_INFINITY ? "equal" : psnr.toFixed(1);
 }
 
 function megabytes(bytes: number): string {
   return (bytes / 1e6).toFixed(2);
-}
-
-function code(text: string): string {
-  return `\`${text.replaceAll("|", "\\|").replaceAll("`", "'")}\``;
-}
-
-/** What would be markup in a list. */
-function escaped(text: string): string {
-  return text.replace(/[\\`*_<>[\]|]/g, "\\$&").replace(/\s+/g, " ");
 }

@@ -54,6 +54,8 @@ export class Graph {
   readonly constants: Constant[] = [];
   /** Weights by value name, in order of first use. */
   readonly weights = new Map<string, StoredTensor>();
+  /** Values whose shape the engine is told, by name. */
+  readonly declared = new Map<string, Value>();
   /** Every linear and convolutional layer, in order of use. */
   readonly modules: LayerModule[] = [];
   private readonly constantNames = new Map<string, Value>();
@@ -75,6 +77,11 @@ export class Graph {
   /** Declares an output. */
   output(name: string, value: Value): void {
     this.outputs.set(name, value);
+  }
+
+  /** Tells the engine the shape of a value, where it cannot know it before it runs. */
+  declareShape(value: Value): void {
+    this.declared.set(value.name, value);
   }
 
   /** The stored weight as it lies in its file; one value however often it is asked for. */

@@ -37,6 +37,7 @@ export function encodeOnnx(graph: Graph, placeWeight: (stored: StoredTensor) => 
       ],
       input: graph.inputs.map(encodeValueInfo),
       output: Array.from(graph.outputs.values(), encodeValueInfo),
+      valueInfo: Array.from(graph.declared.values(), encodeValueInfo),
     },
   });
   return toBinary(ModelProtoSchema, model);

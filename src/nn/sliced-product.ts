@@ -20,8 +20,8 @@ import { conversions, weightValue } from "./weight.ts";
  * memory is saved, at 1,024 slices took 15 % longer.
  */
 const FEW_ROWS = 640;
-/** Weights of a slice: 4 MiB of float32. */
-const SLICE_WEIGHTS = 2 ** 20;
+/** Weights from which on a product is sliced: 8 MiB of float32. */
+const LARGE_WEIGHT = 2 ** 21;
 
 /** Consecutive rows of a weight, or of each of the parts that share its bytes. */
 interface Slice {
@@ -29,10 +29,18 @@ interface Slice {
   readonly rows: number;
 }
 
+/** Weights of a slice: as many as the cache holds beside the rows; fewer slices take less time to compile. */
+function sliceWeights(x: Value, shape: readonly number[]): number {
+  return rowsFor(x, shape) <= 128 ? 2 ** 21 : 2 ** 20;
+}
+
+function rowsFor(x: Value, shape: readonly number[]): number {
+  return elementCount(x.shape) / (shape[1] as number);
+}
+
 /** Whether a product has few rows and a large weight. */
 export function isSliced(x: Value, shape: readonly number[]): boolean {
-  const rows = elementCount(x.shape) / (shape[1] as number);
-  return rows <= FEW_ROWS && elementCount(shape) >= 2 * SLICE_WEIGHTS;
+  return rowsFor(x, shape) <= FEW_ROWS && elementCount(shape) >= LARGE_WEIGHT;
 }
 
 /**
@@ -72,7 +80,7 @@ function productOfSlices(
   unpack: (slice: Slice, after: Value) => Value,
 ): Value {
   const perLane = (shape[0] as number) / lanes;
-  const count = Math.ceil(elementCount(shape) / SLICE_WEIGHTS);
+  const count = Math.ceil(elementCount(shape) / sliceWeights(x, shape));
   const rows = Math.ceil(perLane / count);
   const axis = x.shape.length - 1;
   const runs: Value[][] = Array.from({ length: lanes }, () => []);

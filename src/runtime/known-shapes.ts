@@ -1,7 +1,7 @@
 /**
  * How much of each value's shape onnxruntime knows before it runs a graph: only where it knows all of it can values share buffers.
  *
- * The shape that waitFor makes up is not known, and a product with such a weight has an unknown width, until a bias of known width is added.
+ * The shape that waitFor makes up is not known unless it is declared, and a product with such a weight has an unknown width, until a bias of known width is added.
  * Source: microsoft/onnx@1.20 shape inference, as onnxruntime@1.30 calls it with optimization off.
  */
 import type { Graph, GraphNode } from "../graph/graph.ts";
@@ -16,7 +16,9 @@ export function knownShapes(graph: Graph, order: readonly GraphNode[]): Set<stri
   const dims = new Map<string, Dims>(sources.map(({ name, shape }) => [name, shape]));
   for (const node of order) {
     const inputs = node.inputs.map((name) => dims.get(name));
-    for (const { name, shape } of node.outputs) dims.set(name, outputDims(node, inputs, shape, constants));
+    for (const { name, shape } of node.outputs) {
+      dims.set(name, graph.declared.has(name) ? shape : outputDims(node, inputs, shape, constants));
+    }
   }
   const isKnown = (shape: Dims) => shape.every((dim) => dim !== undefined);
   return new Set(Array.from(dims).flatMap(([name, shape]) => (isKnown(shape) ? [name] : [])));

@@ -68,7 +68,7 @@ describe("a plan", () => {
 
   it("holds parts as they were asked to be", () => {
     expect(phaseOf(plan(1e10, LARGE, { prefer: "streamed" }), "denoise").parts).toMatchObject([
-      { hold: "streamed", segmentsPerProgram: 1 },
+      { hold: "streamed", segmentsPerProgram: 4 },
     ]);
     expect(phaseOf(plan(2e8, LARGE, { prefer: "resident" }), "denoise").parts).toMatchObject([{ hold: "resident" }]);
   });

@@ -143,7 +143,7 @@ export class DiffusionPipeline {
     this.#parts.memory = { ...this.#parts.memory, prefer: "resident" };
   }
 
-  /** Works through every part segment by segment, each released before the next is read: what takes least memory, in some more time. */
+  /** Works through every part a few segments at a time, each released before the next is read: the least memory, in some more time. */
   enableSequentialCpuOffload(): void {
     this.#parts.memory = { ...this.#parts.memory, prefer: "streamed" };
   }

@@ -42,6 +42,21 @@ describe("a model that is too large to be small", () => {
     expect(planHold(products(32_768), { isRepeated: true })).toMatchObject({ hold: "streamed", segmentsPerProgram: 4 });
   });
 
+  it("is streamed on request, with more than a segment a program only where that takes hardly more memory", () => {
+    expect(planHold(products(64), { prefer: "streamed", isRepeated: true })).toMatchObject({ hold: "streamed", segmentsPerProgram: 4 });
+    const wide = products(64);
+    // Results that all reach the end have to wait together.
+    const kept = { ...wide, outputs: wide.segments.map(({ name }) => name) };
+    const segments = wide.segments.map(({ name, build }) => ({
+      name,
+      build: (g: Graph, state: Readonly<Record<string, Value>>) => {
+        const { x } = build(g, state) as { x: Value };
+        return { x, [name]: g.node("Expand", [x], [64, 64, 4096]) };
+      },
+    }));
+    expect(planHold({ ...kept, segments }, { prefer: "streamed" })).toMatchObject({ hold: "streamed", segmentsPerProgram: 1 });
+  });
+
   it("is streamed where that alone fits", () => {
     const whole = planHold(products(8192), { isRepeated: true }).peakBytes;
     const tight = planHold(products(8192), { isRepeated: true, budgetBytes: whole - 1 });

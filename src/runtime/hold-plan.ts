@@ -30,7 +30,8 @@ export interface HoldOptions {
   /** Anonymous memory that a call may take. Default: any amount. */
   readonly budgetBytes?: number | undefined;
   /**
-   * What is wanted whatever the budget: a repeated model as one program, or any segment by segment. Default: what suits the model and fits.
+   * What is wanted whatever the budget: a repeated model as one program, or any in as little memory as it can. Default: what suits the model
+   * and fits.
    * (A large model that is called once would only take longer as one program: T5-XXL 36 s instead of 13.)
    */
   readonly prefer?: HoldPlan["hold"] | undefined;
@@ -54,14 +55,18 @@ const NODE_BYTES: Record<HoldPlan["hold"], number> = { resident: 10e3, streamed:
 /** The fastest plan that fits the budget, or the smallest where none does. */
 export function planHold(model: ModelGraph, options: HoldOptions = {}): PlannedHold {
   const { budgetBytes = Number.POSITIVE_INFINITY } = options;
-  let best: PlannedHold | undefined;
+  const plans: PlannedHold[] = [];
   for (const plan of candidates(model, options)) {
-    const peakBytes = predictPeak(model, plan);
-    if (best === undefined || peakBytes < best.peakBytes) best = { ...plan, peakBytes };
-    if (peakBytes <= budgetBytes) break;
+    plans.push({ ...plan, peakBytes: predictPeak(model, plan) });
+    if (options.prefer !== "streamed" && (plans.at(-1) as PlannedHold).peakBytes <= budgetBytes) return plans.at(-1) as PlannedHold;
   }
-  return best as PlannedHold;
+  const least = Math.min(...plans.map(({ peakBytes }) => peakBytes));
+  const most = options.prefer === "streamed" ? Math.max(least, Math.min(NEARLY * least, budgetBytes)) : least;
+  return plans.find(({ peakBytes }) => peakBytes <= most) as PlannedHold;
 }
+
+/** Times the least memory that is as good as the least: a segment a program is a fifth slower than four. */
+const NEARLY = 1.1;
 
 /** The highest anonymous memory of a call: the engine's scratch memory and results, and values that wait for a later program. */
 export function predictPeak(model: ModelGraph, plan: HoldPlan): number {
@@ -106,7 +111,7 @@ function candidates(model: ModelGraph, { prefer, isRepeated = false }: HoldOptio
   const whole: HoldPlan = { hold: "resident", segmentsPerProgram: model.segments.length };
   const streamed = STREAMED.map((segmentsPerProgram): HoldPlan => ({ hold: "streamed", segmentsPerProgram }));
   if (prefer === "resident" && isRepeated) return [whole];
-  if (prefer === "streamed") return streamed.slice(-1);
+  if (prefer === "streamed") return streamed;
   const { weightBytes, flops } = sizeOf(model);
   const isWhole = weightBytes <= WHOLE_UP_TO_BYTES || (isRepeated && flops <= WHOLE_UP_TO_FLOPS);
   return isWhole ? [whole, ...streamed] : streamed;

@@ -16,6 +16,7 @@ import { AutoencoderKLConfigSchema } from "../src/models/autoencoder-kl/config.t
 import { modelConfig } from "../src/models/registry.ts";
 import { describeMachine } from "../src/pipelines/bench/machine-node.ts";
 import { type DecodeCost, type DecodeWay, decodeWays } from "../src/pipelines/decode-ways.ts";
+import { DiffusionModel } from "../src/pipelines/diffusion-model.ts";
 import type { DecodeSettings } from "./one-decode.ts";
 import { Sampler } from "./sampler.ts";
 
@@ -40,7 +41,12 @@ const { values, positionals } = parseArgs({
 });
 const [vae] = positionals;
 if (vae === undefined) throw new Error("usage: node bench/vae-strips.ts VAE …");
-const config = modelConfig(AutoencoderKLConfigSchema, JSON.parse(readFileSync(path.join(vae, "config.json"), "utf8")), "vae", vae);
+const model = await DiffusionModel.fromPretrained(vae);
+const decoder = {
+  config: modelConfig(AutoencoderKLConfigSchema, model.config, model.part, model.configPath),
+  weights: model.weights(),
+  dtype: model.dtype,
+};
 const folder = mkdtempSync(path.join(tmpdir(), "halftone-bench-"));
 
 const wholeUpTo = Number(values["whole-up-to"]);
@@ -49,7 +55,7 @@ const run = describeMachine();
 const rows: object[] = [];
 for (const size of values.sizes.split(",").map(Number)) {
   const isMeasured = (way: DecodeWay) => (way.kind === "whole" ? size <= wholeUpTo : values.rows.split(",").includes(String(way.rows)));
-  const costs = decodeWays(config, size, size).filter(({ way }) => isMeasured(way));
+  const costs = decodeWays(decoder, size, size).filter(({ way }) => isMeasured(way));
   const found = costs.map((cost) => ({ ...cost, decodings: [] as Decoding[] }));
   for (let round = 0; round < Number(values.rounds); round++) {
     for (const { way, decodings } of found) decodings.push(await decode(size, way, sampleFile(size, way)));

@@ -1,12 +1,18 @@
 /**
- * The ways to decode a picture, and what each takes: known from the VAE's config and the size alone, before anything is opened.
+ * The ways to decode a picture, and what each takes: known from the VAE's config, its headers and the size, before any weight is read.
  *
  * All give the same picture. Whole is the fastest and takes several maps of full size at once; strips take a few rows at a time, and the maps
  * between layers in memory or in temporary files. bench/vae-strips.ts holds these predictions against what is measured.
  */
+import type { Weights } from "../checkpoint/weights.ts";
 import { type AutoencoderKLConfig, vaeScaleFactor } from "../models/autoencoder-kl/config.ts";
-import { sweepFloats } from "../models/autoencoder-kl/strip-memory.ts";
+import { autoencoderKLDecoder } from "../models/autoencoder-kl/model.ts";
+import { buildStrip, cutStrips, type Strip, type StripPlan, type Sweep } from "../models/autoencoder-kl/strip.ts";
+import { type SweepFloats, sweepFloats } from "../models/autoencoder-kl/strip-memory.ts";
 import { planStrips } from "../models/autoencoder-kl/strip-plan.ts";
+import { predictGraphMemory } from "../runtime/graph-memory.ts";
+import { planHold } from "../runtime/hold-plan.ts";
+import type { ComputeDType } from "../tensor/dtype.ts";
 
 /** Strips of rows. */
 export interface StripsWay {
@@ -37,40 +43,50 @@ const CANDIDATES: readonly DecodeWay[] = [
   { kind: "strips", rows: 16, maps: "file" },
   { kind: "strips", rows: 8, maps: "file" },
 ];
-/** Maps of the widest full-size features that the engine's memory has room for when it decodes whole: measured, its slack included, at 512 x 512.
- * It grows by doubling, so that sizes in between take more: 6.7 at 768 x 768. */
-const WHOLE_MAPS = 5.3;
-/**
- * How much of what strips take in the engine at once the process holds in the end: measured, 4.6 to 5.9, and 7.4 at 1024 x 1024 with maps in files.
- * The C library keeps what is given back to it in pieces (glibc up to 32 MB each), and how much is chance.
- */
-const KEPT_SCRATCH = 5;
-/** Sessions, statistics and what the allocators round up: measured. */
-const OVERHEAD_BYTES = 24e6;
+/** Sessions, statistics, and what the C library keeps of memory that was given back: measured, 20 to 75 MB. */
+const OVERHEAD_BYTES = 50e6;
 const FLOAT_BYTES = 4;
 
+/** What is asked about a decoder; its weights' names and dtypes count, nothing is read. */
+export interface DecoderAsked {
+  readonly config: AutoencoderKLConfig;
+  readonly weights: Weights;
+  readonly dtype: ComputeDType;
+}
+
 /** The ways to decode a picture of this size in pixels, the fastest first. */
-export function decodeWays(config: AutoencoderKLConfig, height: number, width: number): DecodeCost[] {
-  return CANDIDATES.map((way) => decodeCost(config, way, height, width));
+export function decodeWays(decoder: DecoderAsked, height: number, width: number): DecodeCost[] {
+  return CANDIDATES.map((way) => decodeCost(decoder, way, height, width));
 }
 
 /** What one way takes for a picture of this size in pixels. */
-export function decodeCost(config: AutoencoderKLConfig, way: DecodeWay, height: number, width: number): DecodeCost {
-  const sampleBytes = FLOAT_BYTES * config.out_channels * height * width;
-  if (way.kind === "whole") {
-    const [narrow = 1, wide = narrow] = config.block_out_channels;
-    const widestBytes = FLOAT_BYTES * Math.max(narrow, wide) * height * width;
-    return { way, anonymousBytes: WHOLE_MAPS * widestBytes + sampleBytes + OVERHEAD_BYTES, fileBytes: 0 };
-  }
+export function decodeCost({ config, weights, dtype }: DecoderAsked, way: DecodeWay, height: number, width: number): DecodeCost {
   const factor = vaeScaleFactor(config);
-  const sweeps = sweepFloats(planStrips(config, { height: height / factor, width: width / factor }, way.rows));
-  const most = (of: (sweep: (typeof sweeps)[number]) => number) => FLOAT_BYTES * Math.max(...sweeps.map(of));
+  const latents = { height: height / factor, width: width / factor };
+  if (way.kind === "whole") {
+    const model = autoencoderKLDecoder(weights, config, dtype, { batch: 1, ...latents });
+    return { way, anonymousBytes: planHold(model).peakBytes, fileBytes: 0 };
+  }
+  const plan = planStrips(config, latents, way.rows);
+  const floats = sweepFloats(plan);
+  const inFiles = way.maps === "file";
+  const heldBytes = plan.sweeps.map((sweep, i) => {
+    const { maps, tables } = floats[i] as SweepFloats;
+    return FLOAT_BYTES * (tables + (inFiles ? 0 : maps)) + engineBytes(plan, sweep, weights, dtype);
+  });
+  const sampleBytes = FLOAT_BYTES * config.out_channels * height * width;
   // Rows have one buffer for all sweeps, of which the pages that the largest has touched stay.
-  const rowsBytes = most(({ rows }) => rows) + KEPT_SCRATCH * most(({ scratch }) => scratch);
-  const heldBytes = most(({ maps, tables }) => tables + (way.maps === "memory" ? maps : 0));
+  const rowsBytes = FLOAT_BYTES * Math.max(...floats.map(({ rows }) => rows));
   return {
     way,
-    anonymousBytes: rowsBytes + heldBytes + sampleBytes + OVERHEAD_BYTES,
-    fileBytes: way.maps === "file" ? most(({ maps }) => maps) : 0,
+    anonymousBytes: rowsBytes + Math.max(...heldBytes) + sampleBytes + OVERHEAD_BYTES,
+    fileBytes: inFiles ? FLOAT_BYTES * Math.max(...floats.map(({ maps }) => maps)) : 0,
   };
+}
+
+/** The engine's memory for the widest strip of a sweep; results are written to rows that are there already. */
+function engineBytes(plan: StripPlan, sweep: Sweep, weights: Weights, dtype: ComputeDType): number {
+  const rowsOf = ({ first, end }: Strip) => end - first;
+  const [widest] = cutStrips(sweep).toSorted((a, b) => rowsOf(b) - rowsOf(a)) as [Strip];
+  return predictGraphMemory(buildStrip(plan, sweep, widest, weights, dtype), { hasPlacesForResults: true }).arenaBytes;
 }

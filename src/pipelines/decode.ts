@@ -6,7 +6,7 @@ import { Executor } from "../runtime/executor.ts";
 import { memoryFeatureMap } from "../runtime/feature-map.ts";
 import { fileFeatureMaps } from "../runtime/feature-map-node.ts";
 import { type FloatTensor, floatTensor } from "../tensor/tensor.ts";
-import { type DecodeWay, decodeCost } from "./decode-ways.ts";
+import { type DecoderAsked, type DecodeWay, decodeCost } from "./decode-ways.ts";
 import type { PipelineEvent } from "./events.ts";
 import { callModel } from "./model-call.ts";
 import { vaeConfig } from "./part-configs.ts";
@@ -53,6 +53,12 @@ export function decoderGraph(parts: PipelineParts, size: Pick<WorkSize, "latentH
   return autoencoderKLDecoder(model.weights(), vaeConfig(parts), model.dtype, picture);
 }
 
+/** What predictions ask of the decoder. */
+export function decoderOf(parts: PipelineParts): DecoderAsked {
+  const model = modelOf(parts, "vae");
+  return { config: vaeConfig(parts), weights: model.weights(), dtype: model.dtype };
+}
+
 /**
  * A lower bound of what decoding one picture takes: in the narrowest strips, or whole, where that is asked for, the widest features at full
  * size before and after a convolution.
@@ -62,18 +68,18 @@ export function minimumDecodeBytes(parts: PipelineParts, size: { height: number;
   const factor = vaeScaleFactor(config);
   const way = parts.decodeWay ?? NARROWEST;
   // A part of what it takes, since predictions are no bounds.
-  if (way.kind === "strips") return decodeCost(config, way, roundUp(size.height, factor), roundUp(size.width, factor)).anonymousBytes / 2;
+  if (way.kind === "strips") {
+    return decodeCost(decoderOf(parts), way, roundUp(size.height, factor), roundUp(size.width, factor)).anonymousBytes / 2;
+  }
   const channels = config.block_out_channels[1] ?? config.block_out_channels[0] ?? 1;
   return 2 * 4 * channels * size.height * size.width;
 }
 
 function openDecoder(parts: PipelineParts, height: number, width: number): Executor | StripDecoder {
   const { runtime, decodeWay: way = WHOLE } = parts;
-  const model = modelOf(parts, "vae");
   if (way.kind === "whole") return new Executor(runtime, decoderGraph(parts, { latentHeight: height, latentWidth: width }));
-  const config = vaeConfig(parts);
   const openMap = way.maps === "memory" ? memoryFeatureMap : fileFeatureMaps();
-  return new StripDecoder({ runtime, weights: model.weights(), config, dtype: model.dtype, height, width, rows: way.rows, openMap });
+  return new StripDecoder({ runtime, ...decoderOf(parts), height, width, rows: way.rows, openMap });
 }
 
 function roundUp(size: number, factor: number): number {

@@ -9,10 +9,9 @@ import { UsageError } from "../errors.ts";
 import type { ModelGraph } from "../graph/segment.ts";
 import { valueBytes } from "../runtime/graph-memory.ts";
 import { type HoldOptions, type PlannedHold, planHold } from "../runtime/hold-plan.ts";
-import { decoderGraph } from "./decode.ts";
+import { decoderGraph, decoderOf } from "./decode.ts";
 import { type DecodeWay, decodeCost, decodeWays } from "./decode-ways.ts";
 import type { Phase } from "./events.ts";
-import { vaeConfig } from "./part-configs.ts";
 import { modelOf, type PipelineParts } from "./parts.ts";
 import type { GuidanceWay, PipelineClass, WorkSize } from "./pipeline-class.ts";
 import type { Request } from "./request.ts";
@@ -124,9 +123,9 @@ function planDecoding(
   size: WorkSize,
   { held, budgetBytes, prefer }: { held: number; budgetBytes: number; prefer: HoldOptions["prefer"] },
 ): PhasePlan {
-  const config = vaeConfig(parts);
-  const ways = decodeWays(config, size.height, size.width).filter(({ way }) => parts.decodeWay === undefined || way.kind === "whole");
-  const costs = parts.decodeWay?.kind === "strips" ? [decodeCost(config, parts.decodeWay, size.height, size.width)] : ways;
+  const decoder = decoderOf(parts);
+  const ways = decodeWays(decoder, size.height, size.width).filter(({ way }) => parts.decodeWay === undefined || way.kind === "whole");
+  const costs = parts.decodeWay?.kind === "strips" ? [decodeCost(decoder, parts.decodeWay, size.height, size.width)] : ways;
   const weightBytes = weightBytesOf(parts, "vae");
   let best: PhasePlan | undefined;
   for (const { way, anonymousBytes } of costs) {

@@ -125,7 +125,7 @@ class StripWork {
           await compiled?.program.dispose();
           compiled = undefined;
           const graph = buildStrip(this.#plan, sweep, strip, weights, dtype);
-          compiled = { form, graph, program: await runtime.compile(graph, { keepScratchMemory: false }) };
+          compiled = { form, graph, program: await runtime.compile(graph, { keepScratchMemory: true }) };
         }
         const results = this.#results(sweep, strip, rows, compiled.graph);
         await compiled.program.run(this.#inputs(rows, compiled.graph), results);

@@ -36,7 +36,11 @@ interface Buffer {
 }
 
 /** Plans the buffers of nodes in their order of execution. */
-export function planBuffers(graph: Graph, order: readonly GraphNode[]): BufferStep[] {
+export function planBuffers(
+  graph: Graph,
+  order: readonly GraphNode[],
+  { hasPlacesForResults = false }: { readonly hasPlacesForResults?: boolean } = {},
+): BufferStep[] {
   const readers = countReaders(graph, order);
   const outputs = new Set(Array.from(graph.outputs.values(), ({ name }) => name));
   const values = new Map<string, Buffer>();
@@ -68,7 +72,7 @@ export function planBuffers(graph: Graph, order: readonly GraphNode[]): BufferSt
     for (const value of node.outputs) {
       const shared = outputs.has(value.name) ? undefined : sharedBuffer(node, value);
       if (shared === undefined) {
-        values.set(value.name, begin(value, step, true));
+        values.set(value.name, begin(value, step, !(hasPlacesForResults && outputs.has(value.name))));
         continue;
       }
       shared.uses += readers.get(value.name) ?? 0;

@@ -19,10 +19,10 @@ export interface GraphMemory {
   readonly outputBytes: number;
 }
 
-/** Plays a run through. */
-export function predictGraphMemory(graph: Graph): GraphMemory {
+/** Plays a run through; with `hasPlacesForResults`, into tensors that the caller has for its results. */
+export function predictGraphMemory(graph: Graph, options: { readonly hasPlacesForResults?: boolean } = {}): GraphMemory {
   let last: ArenaStep | undefined;
-  for (const step of playArena(graph)) last = step;
+  for (const step of playArena(graph, options)) last = step;
   const outputBytes = Array.from(graph.outputs.values()).reduce((sum, value) => sum + valueBytes(value), 0);
   return { arenaBytes: last?.arena.touchedBytes ?? 0, outputBytes };
 }
@@ -36,12 +36,12 @@ export interface ArenaStep {
 }
 
 /** Every node of a run, in order. */
-export function* playArena(graph: Graph): Generator<ArenaStep> {
+export function* playArena(graph: Graph, options: { readonly hasPlacesForResults?: boolean } = {}): Generator<ArenaStep> {
   const shapes = shapesOf(graph);
   const arena = new Arena();
   const held = new Map<number, Chunk>();
   let chunkBytes = 0;
-  for (const { node, allocated, freed } of planBuffers(graph, executionOrder(graph))) {
+  for (const { node, allocated, freed } of planBuffers(graph, executionOrder(graph), options)) {
     for (const { id, sizeBytes } of allocated) {
       const chunk = arena.allocate(sizeBytes);
       held.set(id, chunk);

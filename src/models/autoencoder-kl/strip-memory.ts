@@ -2,9 +2,6 @@
 import { elementCount, type MapShape } from "../../tensor/tensor.ts";
 import { cutStrips, type Strip, type StripPlan, type Sweep } from "./strip.ts";
 
-/** Copies of its input that the engine holds at once as it works on a strip: normalised and activated, and upsampled before that. */
-const COPIES = { stored: 2, upsampled: 3 } as const;
-
 /** Numbers that are held during a sweep. */
 export interface SweepFloats {
   /** Maps that were written before or are now, and are read now or later. */
@@ -13,8 +10,6 @@ export interface SweepFloats {
   readonly tables: number;
   /** Rows of the largest strip, before and after. */
   readonly rows: number;
-  /** What the engine takes for itself: copies of the largest strip. */
-  readonly scratch: number;
 }
 
 /** The sweeps between which each map and table is held: numbers of the first that makes and the last that reads it. */
@@ -60,14 +55,8 @@ export function sweepFloats(plan: StripPlan): SweepFloats[] {
     const rows = sum(Object.values(rowFloats(plan, sweep)));
     const anew = sweep.source?.isUpsampled ? [] : (sweep.uses ?? []);
     const tables = held(tableSizes) + sum(anew.map((name) => elementCount(plan.tables[name] as readonly number[])));
-    return { maps: held(mapSizes), tables, rows, scratch: scratchFloats(sweep) };
+    return { maps: held(mapSizes), tables, rows };
   });
-}
-
-function scratchFloats(sweep: Sweep): number {
-  const { source, size } = sweep;
-  const rows = Math.max(...cutStrips(sweep).map(({ first, end }) => end - first));
-  return (source?.isUpsampled ? COPIES.upsampled : COPIES.stored) * size.channels * rows * size.width;
 }
 
 function sum(values: readonly number[]): number {

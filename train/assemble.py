@@ -23,13 +23,13 @@ MOST_BYTES = 24_000_000
 
 
 def training_costs():
-    """One line for each long step: steps, processor time, and what it started from, as its state and log say."""
+    """One line for each long step: steps, time, and what it started from."""
     lines = []
     for name, what in (("vae-train", "VAE"), ("vae-polish", "decoder, polished"), ("transformer", "transformer and text encoder")):
-        file = FOLDER / f"{name}.pt"
+        file = FOLDER / f"{name}.json"
         if file.exists():
-            state = torch.load(file, weights_only=False)
-            lines.append(f"- {what}: {state['step']:,} steps, {state['seconds'] / 60:.0f} minutes of one core, started from {state.get('origin', 'unrecorded weights')}")
+            costs = json.loads(file.read_text())
+            lines.append(f"- {what}: {costs['steps']:,} steps, {costs['seconds'] / 60:.1f} minutes of {costs['hardware']}, started from {costs['origin']}")
     return "\n".join(lines)
 
 

@@ -46,7 +46,7 @@ def batch(generator, size):
         shift = tuple(int(v) for v in generator.integers(-slack, slack + 1, 2))
         picture = dataset.render(dataset.centred("centre", subject, dataset.COLOUR_NAMES[colour], pixels, shift=shift))
         pictures.append(picture), subjects.append(subject), colours.append(colour)
-    pixels = functional.avg_pool2d(torch.from_numpy(dataset.to_tensor_range(numpy.stack(pictures))), 2)
+    pixels = functional.avg_pool2d(dataset.to_pixels(numpy.stack(pictures)), 2)
     gain = torch.from_numpy(generator.normal(1, 0.04, (size, 3, 1, 1))).float()
     shift = torch.from_numpy(generator.normal(0, 0.03, (size, 3, 1, 1))).float()
     pixels = pixels * gain + shift
@@ -78,7 +78,7 @@ def main():
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        return loss.item()
+        return loss
 
     @torch.no_grad()
     def report(step):

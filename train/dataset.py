@@ -5,12 +5,14 @@ heldOut appears in no training scene, alone or in company; a tenth of the pairs 
 """
 
 import json
+import multiprocessing
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy
+import torch
 from PIL import Image
 
 from state import FOLDER
@@ -54,6 +56,14 @@ def render(scene, shift=(0, 0)):
     return numpy.round(numpy.clip(picture, 0, 1) * 255).astype(numpy.uint8)
 
 
+def render_all(scenes, processes=1):
+    """The scenes as uint8 [n, 128, 128, 3]; with more processes than one, call it before anything runs on a GPU."""
+    if processes == 1:
+        return numpy.stack([render(scene) for scene in scenes])
+    with multiprocessing.get_context("fork").Pool(processes) as pool:
+        return numpy.stack(pool.map(render, scenes, chunksize=64))
+
+
 def centred(kind, subject, colour, pixels, word="", shift=(0, 0)):
     at = (SIZE - pixels) // 2
     return Scene(kind, colour, ((subject, at + shift[0], at + shift[1], pixels),), word)
@@ -75,7 +85,7 @@ def pair_held_out(first, second):
 
 
 def training_scenes(seed, shifts=4, pairs=6000):
-    """Every allowed combination, alone in some places, big, small, left, right; and some of the pairs."""
+    """Every allowed combination, alone in `shifts` places, a quarter as often big, small, left and right; and some of the pairs."""
     generator = numpy.random.default_rng(seed)
     held_out, scenes = set(HELD_OUT), []
 
@@ -87,9 +97,10 @@ def training_scenes(seed, shifts=4, pairs=6000):
             if (subject, colour) in held_out:
                 continue
             scenes += [centred("centre", subject, colour, CENTRE, shift=jitter(6)) for _ in range(shifts)]
-            scenes.append(centred("size", subject, colour, BIG, "big", jitter(2)))
-            scenes.append(centred("size", subject, colour, SMALL, "small", jitter(6)))
-            scenes += [beside(subject, colour, word, jitter(2)) for word in ("left", "right")]
+            for _ in range(max(1, shifts // 4)):
+                scenes.append(centred("size", subject, colour, BIG, "big", jitter(2)))
+                scenes.append(centred("size", subject, colour, SMALL, "small", jitter(6)))
+                scenes += [beside(subject, colour, word, jitter(2)) for word in ("left", "right")]
     while pairs > 0:
         first, second = (int(v) for v in generator.choice(len(SUBJECTS), 2, replace=False))
         colour = COLOUR_NAMES[generator.integers(len(COLOUR_NAMES))]
@@ -133,9 +144,9 @@ def captions(scene):
     ]
 
 
-def to_tensor_range(pictures):
-    """uint8 [..., 128, 128, 3] to float32 in -1..1, channels first."""
-    return numpy.moveaxis(pictures.astype(numpy.float32) / 127.5 - 1, -1, -3)
+def to_pixels(pictures):
+    """uint8 [n, 128, 128, 3], an array or a tensor, to a float32 tensor [n, 3, 128, 128] in -1..1, channels last in memory."""
+    return (torch.as_tensor(pictures).float() / 127.5 - 1).permute(0, 3, 1, 2)
 
 
 def grid(pictures, columns, path, gap=2):

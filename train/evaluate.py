@@ -59,7 +59,7 @@ def composed_cases(count, seed=11):
 @torch.no_grad()
 def judged(judge, crops):
     """uint8 pictures to indices of subject and colour; 128 x 128 is halved, 64 x 64 taken as it is."""
-    pixels = torch.from_numpy(dataset.to_tensor_range(numpy.stack(crops)))
+    pixels = dataset.to_pixels(numpy.stack(crops))
     if pixels.shape[-1] == dataset.SIZE:
         pixels = functional.avg_pool2d(pixels, 2)
     return [logits.argmax(1).tolist() for logits in judge(pixels)]

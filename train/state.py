@@ -4,6 +4,8 @@ average, optimizer, random numbers, step, seconds spent) into one file and goes 
 The folder is $HALFTONE_TRAIN_DIR, by default ~/.cache/halftone-train; nothing in it belongs to the repository.
 """
 
+import json
+import math
 import os
 import random
 import signal
@@ -17,11 +19,12 @@ FOLDER = Path(os.environ.get("HALFTONE_TRAIN_DIR", Path.home() / ".cache" / "hal
 DEMO = Path(__file__).resolve().parent.parent / "models" / "demo"
 
 
-def prepare(threads, seed):
+def prepare(threads, seed, device="cpu"):
     """Seeds every source of random numbers; one thread by default, since a waiting thread spins when other programs need the cores."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(device == "cpu", warn_only=True)
+    torch.backends.cudnn.benchmark = True
     torch.utils.deterministic.fill_uninitialized_memory = False
     random.seed(seed)
     numpy.random.seed(seed)
@@ -61,22 +64,29 @@ class Average:
 class Run:
     """One training run by name: its log, its checkpoint, the schedule of its steps and a clean end at SIGTERM and SIGINT."""
 
-    def __init__(self, name, steps, parts, generator, origin="nothing", save_every=120):
+    def __init__(self, name, steps, parts, generator, origin="nothing", device="cpu", minutes=None, save_every=120):
         self.origin = origin  # what the weights began with, for the card
         self.name, self.steps, self.parts, self.generator, self.save_every = name, steps, parts, generator, save_every
-        self.step, self.seconds, self.stopping = 0, 0.0, False
+        # processor time, so that pauses and other people's work do not count; a GPU has none
+        self.clock = time.process_time if device == "cpu" else time.monotonic
+        self.hardware = torch.cuda.get_device_name() if device == "cuda" else "one core"
+        self.step, self.seconds, self.most_seconds, self.stopping = 0, 0.0, 60 * minutes if minutes else math.inf, False
         self.file = FOLDER / f"{name}.pt"
         (FOLDER / f"{name}.pid").write_text(f"{os.getpid()}\n")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         if self.file.exists():
-            saved = torch.load(self.file, weights_only=False)
+            saved = torch.load(self.file, weights_only=False, map_location="cpu")
             for key, part in parts.items():
                 part.load_state_dict(saved["parts"][key])
             generator.bit_generator.state = saved["numpy"]
-            torch.set_rng_state(saved["torch"])
+            set_random_state(saved["torch"])
             self.step, self.seconds, self.origin = saved["step"], saved["seconds"], saved.get("origin", origin)
         self.log(f"start at step {self.step} of {steps}, {self.seconds:.0f} s so far, {torch.get_num_threads()} thread(s)")
+
+    def done(self):
+        """What share of the run is over, 0..1: of its steps, or of its minutes where those end first."""
+        return max(self.step / self.steps, self.seconds / self.most_seconds)
 
     def _stop(self, *_):
         self.stopping = True
@@ -91,26 +101,29 @@ class Run:
         state = {
             "parts": {key: part.state_dict() for key, part in self.parts.items()},
             "numpy": self.generator.bit_generator.state,
-            "torch": torch.get_rng_state(),
+            "torch": random_state(),
             "step": self.step,
             "seconds": self.seconds,
             "origin": self.origin,
         }
+        costs = {"steps": self.step, "seconds": round(self.seconds), "hardware": self.hardware, "origin": self.origin}
+        self.file.with_suffix(".json").write_text(json.dumps(costs) + "\n")  # what assemble.py puts into the card
         temporary = self.file.with_suffix(".part")
         torch.save(state, temporary)
         temporary.replace(self.file)
 
     def train(self, one_step, report, every):
-        """Calls one_step(step), which returns the loss, until all steps are done; report(step) every `every` steps and at the end."""
+        """Calls one_step(step), which returns the loss as a tensor, until the run is done; report(step) every `every` steps and at the end."""
         saved, losses = time.monotonic(), []
-        while self.step < self.steps and not self.stopping:
-            # processor time, so that pauses and other people's work do not count
-            started = time.process_time()
-            losses.append(one_step(self.step))
+        while self.done() < 1 and not self.stopping:
+            started = self.clock()
+            losses.append(one_step(self.step).detach())
             self.step += 1
-            self.seconds += time.process_time() - started
             if self.step % 50 == 0:
-                self.log(f"step {self.step} loss {numpy.mean(losses):.4f} at {self.seconds:.0f} s")
+                mean = torch.stack(losses).mean().item()  # asked for now and then only, since a GPU's steps are waited for here
+            self.seconds += self.clock() - started
+            if self.step % 50 == 0:
+                self.log(f"step {self.step} loss {mean:.4f} at {self.seconds:.0f} s")
                 losses = []
             if time.monotonic() - saved > self.save_every:
                 self.save()
@@ -121,6 +134,16 @@ class Run:
         if not self.stopping and self.step % every:
             report(self.step)
         self.log(f"stop at step {self.step}, {self.seconds:.0f} s in all")
+
+
+def random_state():
+    """Of torch's generators, the GPU's included."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+
+
+def set_random_state(state):
+    torch.set_rng_state(state["cpu"])
+    torch.cuda.set_rng_state_all(state["cuda"])
 
 
 def set_rate(optimizer, rate):

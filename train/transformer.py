@@ -16,12 +16,12 @@ from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 import dataset
 import sample
-from state import FOLDER, Average, Run, prepare, set_rate, split_decay
+from state import FOLDER, Average, Run, prepare, random_state, set_random_state, set_rate, split_decay
 
-SHARES = {"centre": 0.56, "size": 0.12, "side": 0.12, "pair": 0.20}
+SHARES = {"centre": 0.46, "size": 0.12, "side": 0.12, "pair": 0.30}
 
 
-def new_models(vocabulary, heads, blocks):
+def new_models(vocabulary, heads, blocks, latents):
     text_encoder = T5EncoderModel(
         T5Config(
             vocab_size=vocabulary,
@@ -38,8 +38,8 @@ def new_models(vocabulary, heads, blocks):
     transformer = PixArtTransformer2DModel(
         num_attention_heads=heads,
         attention_head_dim=64,
-        in_channels=4,
-        out_channels=8,  # noise, and a variance that no sampler of ours reads
+        in_channels=latents,
+        out_channels=2 * latents,  # noise, and a variance that no sampler of ours reads
         num_layers=blocks,
         cross_attention_dim=64 * heads,
         caption_channels=256,
@@ -89,92 +89,121 @@ def warm_models(folder, tokenizer, blocks):
     return text_encoder, deeper(transformer, blocks) if blocks > transformer.config.num_layers else transformer
 
 
+class Denoiser(torch.nn.Module):
+    """The transformer as a function of tensors alone."""
+
+    def __init__(self, transformer):
+        super().__init__()
+        self.transformer = transformer
+
+    def forward(self, noisy, states, mask, times):
+        conditions = {"resolution": None, "aspect_ratio": None}
+        return self.transformer(
+            noisy, encoder_hidden_states=states, encoder_attention_mask=mask, timestep=times, added_cond_kwargs=conditions
+        ).sample
+
+
 class Batches:
     """Draws latents of all kinds in their shares, each with one of its captions or the empty one."""
 
-    def __init__(self, tokenizer, generator):
-        data = torch.load(FOLDER / "latents.pt", weights_only=False)
-        self.latents, self.captions, self.kinds = data["latents"], data["captions"], {k: numpy.array(v) for k, v in data["kinds"].items()}
-        texts = sorted({caption for captions in self.captions for caption in captions} | {""})
+    def __init__(self, data, tokenizer, generator, device):
+        latents, captions, self.kinds = data["latents"], data["captions"], {k: numpy.array(v) for k, v in data["kinds"].items()}
+        texts = sorted({text for texts in captions for text in texts} | {""})
         ids = tokenizer(texts).input_ids
-        self.index = {text: index for index, text in enumerate(texts)}
-        self.ids, self.generator = ids, generator
+        self.lengths = numpy.array([len(row) for row in ids])
+        self.tokens = torch.tensor([row + [0] * (self.lengths.max() - len(row)) for row in ids])
+        index = {text: at for at, text in enumerate(texts)}
+        # captions of a scene as rows of tokens, repeated up to the same count for all, which is a multiple of every count
+        self.texts = numpy.array([[index[text] for text in texts] * (10 // len(texts)) for texts in captions])
+        self.empty, self.generator, self.device = index[""], generator, device
+        self.latents, self.tokens = latents.to(device), self.tokens.to(device)
 
     def draw(self, size):
-        kinds = self.generator.choice(list(SHARES), size, p=list(SHARES.values()))
-        chosen = [int(self.generator.choice(self.kinds[kind])) for kind in kinds]
-        texts = ["" if self.generator.random() < 0.1 else self.captions[i][self.generator.integers(len(self.captions[i]))] for i in chosen]
-        ids = [self.ids[self.index[text]] for text in texts]
-        longest = max(len(row) for row in ids)
-        tokens = torch.tensor([row + [0] * (longest - len(row)) for row in ids])
-        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids])
-        return self.latents[chosen].float(), tokens, mask
+        counts = self.generator.multinomial(size, list(SHARES.values()))
+        chosen = numpy.concatenate([self.generator.choice(self.kinds[kind], count) for kind, count in zip(SHARES, counts, strict=True)])
+        texts = self.texts[chosen, self.generator.integers(10, size=size)]
+        texts = numpy.where(self.generator.random(size) < 0.1, self.empty, texts)
+        # one length wherever a GPU would compile or plan anew for each; else no longer than needed
+        longest = (self.lengths if self.device == "cuda" else self.lengths[texts]).max()
+        tokens = self.tokens[torch.from_numpy(texts).to(self.device), :longest]
+        mask = torch.arange(longest, device=self.device) < torch.from_numpy(self.lengths[texts]).to(self.device)[:, None]
+        return self.latents[torch.from_numpy(chosen).to(self.device)].float(), tokens, mask.long()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--minutes", type=float, help="an end before the last step, which the rate's schedule follows")
     parser.add_argument("--decay", type=float, default=0.5, help="share of the steps after which the rate falls")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--heads", type=int, default=4)
-    parser.add_argument("--blocks", type=int, default=6)
+    parser.add_argument("--blocks", type=int, default=7)
+    parser.add_argument("--average", type=float, default=0.999, help="rate of the moving average that is kept")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--graph", action="store_true", help="record the transformer as a CUDA graph: its kernels are too small to be launched one by one")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--report", type=int, default=400)
     parser.add_argument("--warm-start", type=Path)
     args = parser.parse_args()
-    prepare(args.threads, args.seed)
+    prepare(args.threads, args.seed, args.device)
+    data = torch.load(FOLDER / "latents.pt", weights_only=False)
     tokenizer = T5Tokenizer.from_pretrained(FOLDER / "tokenizer")
-    models = warm_models(args.warm_start, tokenizer, args.blocks) if args.warm_start else new_models(len(tokenizer), args.heads, args.blocks)
-    text_encoder, transformer = (model.train() for model in models)
+    models = warm_models(args.warm_start, tokenizer, args.blocks) if args.warm_start else new_models(len(tokenizer), args.heads, args.blocks, data["latents"].shape[1])
+    text_encoder, transformer = (model.to(args.device).train() for model in models)
     trained = [p for model in models for p in model.parameters()]
     optimizer = torch.optim.AdamW(split_decay(models, 0.01), lr=args.rate, betas=(0.9, 0.98), fused=True)
-    average = Average(trained, 0.999)
+    average = Average(trained, args.average)
     generator = numpy.random.default_rng(args.seed)
     parts = {"text_encoder": text_encoder, "transformer": transformer, "optimizer": optimizer, "average": average}
-    run = Run("transformer", args.steps, parts, generator, str(args.warm_start or "nothing"))
-    batches = Batches(tokenizer, generator)
-    alphas = torch.cumprod(1 - torch.linspace(0.0001, 0.02, 1000, dtype=torch.float64), 0).float()
+    run = Run("transformer", args.steps, parts, generator, str(args.warm_start or "nothing"), args.device, args.minutes)
+    batches = Batches(data, tokenizer, generator, args.device)
+    predict = Denoiser(transformer)
+    if args.graph:
+        with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
+            latents, tokens, mask = batches.draw(args.batch)
+            states = text_encoder(tokens, attention_mask=mask).last_hidden_state.detach().requires_grad_()
+            predict = torch.cuda.make_graphed_callables(predict, (latents, states, mask, torch.zeros(args.batch, dtype=torch.long, device="cuda")))
+    alphas = torch.cumprod(1 - torch.linspace(0.0001, 0.02, 1000, dtype=torch.float64), 0).float().to(args.device)
     prompts = report_prompts()
 
     def one_step(step):
-        done = step / args.steps
+        done = run.done()
         falling = 1 if done < args.decay else 0.02 + 0.98 * (1 - done) / (1 - args.decay)
         set_rate(optimizer, args.rate * min(1, (step + 1) / 100) * falling)
         latents, tokens, mask = batches.draw(args.batch)
-        normal = (torch.sigmoid(torch.randn(args.batch)) * 1000).long().clamp(max=999)
-        times = torch.where(torch.rand(args.batch) < 0.6, normal, torch.randint(0, 1000, (args.batch,)))
+        normal = (torch.sigmoid(torch.randn(args.batch, device=args.device)) * 1000).long().clamp(max=999)
+        uniform = torch.randint(0, 1000, (args.batch,), device=args.device)
+        times = torch.where(torch.rand(args.batch, device=args.device) < 0.6, normal, uniform)
         alpha = alphas[times][:, None, None, None]
         noise = torch.randn_like(latents)
         noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(args.device, torch.bfloat16, cache_enabled=not args.graph):
             states = text_encoder(tokens, attention_mask=mask).last_hidden_state
-            conditions = {"resolution": None, "aspect_ratio": None}
-            got = transformer(
-                noisy, encoder_hidden_states=states, encoder_attention_mask=mask, timestep=times, added_cond_kwargs=conditions
-            ).sample
+            got = predict(noisy, states, mask, times)
         snr = alpha / (1 - alpha)
-        loss = ((got[:, :4].float() - noise).square() * (snr.clamp(max=5) / snr)).mean()
+        loss = ((got.chunk(2, 1)[0].float() - noise).square() * (snr.clamp(max=5) / snr)).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         average.update()
-        return loss.item()
+        return loss
 
     @torch.no_grad()
     def report(step):
         """A grid of held-out prompts with the average weights, which are saved as well."""
-        kept = torch.get_rng_state()
+        kept = random_state()
         average.swap()
         for name, model in (("text_encoder", text_encoder), ("transformer", transformer)):
             model.save_pretrained(FOLDER / name)
-        with torch.autocast("cpu", torch.bfloat16):
-            pictures = sample.generate(sample.pipeline_of(text_encoder, transformer, sample.newest_vae()), prompts)
+        with torch.autocast(args.device, torch.bfloat16):
+            pipeline = sample.pipeline_of(text_encoder, transformer, sample.newest_vae().to(args.device))
+            pictures = sample.generate(pipeline, prompts)
         dataset.grid(pictures, 12, FOLDER / f"transformer-{step:06d}.png")
         average.swap()
-        torch.set_rng_state(kept)
+        set_random_state(kept)
         text_encoder.train(), transformer.train()
         run.log(f"grid of step {step}")
 

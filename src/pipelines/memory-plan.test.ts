@@ -44,10 +44,11 @@ describe("a plan", () => {
   });
 
   it("decodes in strips, then guides sequentially, as memory gets shorter", () => {
-    const shorter = plan(4e8);
+    const larger = { height: 2048, width: 2048 };
+    const shorter = plan(4.5e8, larger);
     expect(shorter).toMatchObject({ fits: true, guidance: "batched" });
     expect(phaseOf(shorter, "decode").decodeWay).toMatchObject({ kind: "strips" });
-    const short = plan(3.7e8);
+    const short = plan(4.05e8, larger);
     expect(short).toMatchObject({ fits: true, guidance: "sequential" });
     expect(phaseOf(short, "denoise").peakBytes).toBeLessThan(0.8 * phaseOf(shorter, "denoise").peakBytes);
   });

@@ -70,12 +70,16 @@ describe("SafetensorsWriter", () => {
 const canMount = process.getuid?.() === 0 && spawnSync("unshare", ["--mount", "true"]).status === 0;
 
 describe("a full disk", () => {
-  test.skipIf(!canMount)("is named, and nothing is left (skipped where no disk can be mounted)", async () => {
+  test.skipIf(!canMount)("is named by every piece, and nothing is left (skipped where no disk can be mounted)", async () => {
     execFileSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", folder]);
     try {
       const writer = await SafetensorsWriter.create(path, [{ name: "w", dtype: "uint8", shape: [2 ** 20] }]);
       await writer.write("w", 0, new Uint8Array(2 ** 10));
-      await expect(writer.write("w", 2 ** 10, new Uint8Array(2 ** 18))).rejects.toThrow(`the disk is full: "${path}" was not written`);
+      const pieces = Array.from({ length: 8 }, (_, i) => writer.write("w", 2 ** 10 + i * 2 ** 16, new Uint8Array(2 ** 16)));
+      const errors = (await Promise.allSettled(pieces)).flatMap((piece) => (piece.status === "rejected" ? [piece.reason.message] : []));
+      await writer.write("w", 2 ** 19 + 2 ** 10, new Uint8Array(8)).catch((error: Error) => errors.push(error.message));
+      expect(errors.length).toBeGreaterThan(4);
+      expect(new Set(errors)).toEqual(new Set([`the disk is full: "${path}" was not written`]));
       expect(readdirSync(folder)).toEqual([]);
     } finally {
       execFileSync("umount", [folder]);

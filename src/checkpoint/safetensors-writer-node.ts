@@ -30,6 +30,8 @@ export class SafetensorsWriter implements TensorSink {
   /** What has been written, merged where it touches, in order. */
   readonly #written = new Map<string, Span[]>();
   #open = true;
+  /** Why writing failed first: pieces that are under way then find the file closed, which says nothing. */
+  #cause: unknown;
 
   private constructor(path: string, hidden: string, file: FileHandle, sizeBytes: number, tensors: readonly PlacedTensor[]) {
     this.path = path;
@@ -100,8 +102,9 @@ export class SafetensorsWriter implements TensorSink {
         done += (await this.#file.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
       }
     } catch (cause) {
+      this.#cause ??= cause;
       await this.abort();
-      throw this.#failure(cause);
+      throw this.#failure(this.#cause);
     }
   }
 

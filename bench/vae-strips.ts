@@ -15,7 +15,7 @@ import { parseArgs } from "node:util";
 import { AutoencoderKLConfigSchema } from "../src/models/autoencoder-kl/config.ts";
 import { modelConfig } from "../src/models/registry.ts";
 import { describeMachine } from "../src/pipelines/bench/machine-node.ts";
-import { type DecodeCost, type DecodeWay, decodeWays } from "../src/pipelines/decode-ways.ts";
+import { DECODE_WAYS, type DecodeCost, type DecodeWay, decodeCost } from "../src/pipelines/decode-ways.ts";
 import { DiffusionModel } from "../src/pipelines/diffusion-model.ts";
 import type { DecodeSettings } from "./one-decode.ts";
 import { Sampler } from "./sampler.ts";
@@ -55,7 +55,7 @@ const run = describeMachine();
 const rows: object[] = [];
 for (const size of values.sizes.split(",").map(Number)) {
   const isMeasured = (way: DecodeWay) => (way.kind === "whole" ? size <= wholeUpTo : values.rows.split(",").includes(String(way.rows)));
-  const costs = decodeWays(decoder, size, size).filter(({ way }) => isMeasured(way));
+  const costs = DECODE_WAYS.filter(isMeasured).map((way) => decodeCost(decoder, way, size, size));
   const found = costs.map((cost) => ({ ...cost, decodings: [] as Decoding[] }));
   for (let round = 0; round < Number(values.rounds); round++) {
     for (const { way, decodings } of found) decodings.push(await decode(size, way, sampleFile(size, way)));

@@ -10,7 +10,7 @@ const { images, report } = await pipeline.generate("a red apple on a blue backgr
 await images[0]?.save("apple-model-offload.png");
 for (const { phase, predictedPeakBytes, peakAnonymousBytes } of report.phases) console.log(phase, predictedPeakBytes, peakAnonymousBytes);
 
-// Segment by segment: the least memory, in some more time. The picture is the same.
+// A few segments at a time: the least memory, in some more time. The picture is the same.
 pipeline.enableSequentialCpuOffload();
 const streamed = await pipeline.generate("a red apple on a blue background", request);
 await streamed.images[0]?.save("apple-sequential-offload.png");

@@ -143,7 +143,7 @@ def random_state():
 
 def set_random_state(state):
     torch.set_rng_state(state["cpu"])
-    torch.cuda.set_rng_state_all(state["cuda"])
+    torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
 
 
 def set_rate(optimizer, rate):

@@ -147,6 +147,8 @@ def main():
     parser.add_argument("--report", type=int, default=400)
     parser.add_argument("--warm-start", type=Path)
     args = parser.parse_args()
+    if args.graph and args.device != "cuda":
+        parser.error("--graph needs --device cuda")
     prepare(args.threads, args.seed, args.device)
     data = torch.load(FOLDER / "latents.pt", weights_only=False)
     tokenizer = T5Tokenizer.from_pretrained(FOLDER / "tokenizer")
@@ -161,10 +163,12 @@ def main():
     batches = Batches(data, tokenizer, generator, args.device)
     predict = Denoiser(transformer)
     if args.graph:
+        kept = generator.bit_generator.state  # the batch that is recorded is not one of training
         with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
             latents, tokens, mask = batches.draw(args.batch)
             states = text_encoder(tokens, attention_mask=mask).last_hidden_state.detach().requires_grad_()
             predict = torch.cuda.make_graphed_callables(predict, (latents, states, mask, torch.zeros(args.batch, dtype=torch.long, device="cuda")))
+        generator.bit_generator.state = kept
     alphas = torch.cumprod(1 - torch.linspace(0.0001, 0.02, 1000, dtype=torch.float64), 0).float().to(args.device)
     prompts = report_prompts()
 

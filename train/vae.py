@@ -95,12 +95,12 @@ def whiten(vae, pictures):
     """Makes every latent channel of these pictures mean 0 and deviation 1, exactly, and takes it back in front of the decoder."""
     latents = torch.cat([vae.encode(part).latent_dist.mode() for part in pictures.split(16)]).double()
     mean, deviation = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
-    out, back = vae.quant_conv, vae.post_quant_conv
+    out, back, n = vae.quant_conv, vae.post_quant_conv, vae.config.latent_channels
     weight, bias = out.weight.double(), out.bias.double()
-    weight[:LATENTS] /= deviation[:, None, None, None]
-    bias[:LATENTS] = (bias[:LATENTS] - mean) / deviation
-    bias[LATENTS:] = -30  # log variance: the encoder's distribution is a point
-    weight[LATENTS:] = 0
+    weight[:n] /= deviation[:, None, None, None]
+    bias[:n] = (bias[:n] - mean) / deviation
+    bias[n:] = -30  # log variance: the encoder's distribution is a point
+    weight[n:] = 0
     inner = back.weight.double()
     back.bias.copy_(back.bias.double() + (inner[:, :, 0, 0] @ mean))
     back.weight.copy_(inner * deviation[None, :, None, None])

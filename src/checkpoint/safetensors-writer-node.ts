@@ -86,7 +86,7 @@ export class SafetensorsWriter implements TensorSink {
       await rename(this.#hidden, this.path);
     } catch (cause) {
       await this.abort();
-      throw this.#failure(cause);
+      throw this.#failure(this.#cause ?? cause);
     }
   }
 

@@ -288,13 +288,14 @@ export function upsampleNearest(g: Graph, x: Value): Value {
  * Hides a constant from whoever runs constants first: the result equals `x`, but is not known before `after` is.
  *
  * onnxruntime executes every node whose inputs are constants before all others, which would unpack all weights at once. The shape given to
- * Reshape is computed from `after` (an empty slice of its shape, joined to the real one), so that the node waits; it copies nothing.
+ * Reshape is computed from `after` (an empty slice of its shape, joined to the real one), so that the node waits; it copies nothing. `widened`
+ * says how many numbers it will become a part of: codes lie several to a byte, and weights are joined.
  */
-export function waitFor(g: Graph, x: Value, after: Value): Value {
+export function waitFor(g: Graph, x: Value, after: Value, widened = elementCount(x.shape)): Value {
   const nothing = g.node("Shape", [after], [0], { attributes: { start: 0, end: 0 }, dtype: "int64" });
   const shape = g.node("Concat", [nothing, g.integers(x.shape)], [x.shape.length], { attributes: { axis: 0 }, dtype: "int64" });
   const waiting = g.node("Reshape", [x, shape], x.shape, { dtype: x.dtype });
-  if (elementCount(x.shape) <= DECLARED_UP_TO) g.declareShape(waiting);
+  if (widened <= DECLARED_UP_TO) g.declareShape(waiting);
   return waiting;
 }
 

@@ -28,6 +28,7 @@ import {
 } from "../graph/operators.ts";
 import type { WeightLayout } from "../quant/weight-layout.ts";
 import { toFloat32 } from "../tensor/convert.ts";
+import { elementCount } from "../tensor/tensor.ts";
 import { conversions } from "./weight.ts";
 
 /** A quantized weight, or rows of one that are a quantized weight by themselves. */
@@ -53,7 +54,7 @@ export interface StoredCodes {
 export function dequantize(g: Graph, parts: readonly StoredCodes[], after: Value): Value {
   const [{ layout, hasZeroScale }] = parts as [StoredCodes];
   const shape = [parts.reduce((sum, part) => sum + (part.layout.shape[0] as number), 0), ...layout.shape.slice(1)];
-  const data = parts.map((part) => waitFor(g, g.weight(part.data), after));
+  const data = parts.map((part) => waitFor(g, g.weight(part.data), after, elementCount(shape)));
   const scales = parts.map((part) => joinStored(g, part.scale));
   const rowScale = join(
     g,

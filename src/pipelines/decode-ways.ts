@@ -35,7 +35,8 @@ export interface DecodeCost {
   readonly fileBytes: number;
 }
 
-const CANDIDATES: readonly DecodeWay[] = [
+/** All of them, the fastest first. */
+export const DECODE_WAYS: readonly DecodeWay[] = [
   { kind: "whole" },
   { kind: "strips", rows: 32, maps: "memory" },
   { kind: "strips", rows: 16, maps: "memory" },
@@ -43,7 +44,7 @@ const CANDIDATES: readonly DecodeWay[] = [
   { kind: "strips", rows: 16, maps: "file" },
   { kind: "strips", rows: 8, maps: "file" },
 ];
-/** Sessions, statistics, and what the C library keeps of memory that was given back: measured, 20 to 75 MB. */
+/** Sessions, statistics, and what the C library keeps of memory that was given back: measured, up to 125 MB. */
 const OVERHEAD_BYTES = 50e6;
 const FLOAT_BYTES = 4;
 
@@ -54,12 +55,7 @@ export interface DecoderAsked {
   readonly dtype: ComputeDType;
 }
 
-/** The ways to decode a picture of this size in pixels, the fastest first. */
-export function decodeWays(decoder: DecoderAsked, height: number, width: number): DecodeCost[] {
-  return CANDIDATES.map((way) => decodeCost(decoder, way, height, width));
-}
-
-/** What one way takes for a picture of this size in pixels. */
+/** What a way takes for a picture of this size in pixels; some milliseconds. */
 export function decodeCost({ config, weights, dtype }: DecoderAsked, way: DecodeWay, height: number, width: number): DecodeCost {
   const factor = vaeScaleFactor(config);
   const latents = { height: height / factor, width: width / factor };

@@ -10,7 +10,7 @@ import type { ModelGraph } from "../graph/segment.ts";
 import { valueBytes } from "../runtime/graph-memory.ts";
 import { type HoldOptions, type PlannedHold, planHold } from "../runtime/hold-plan.ts";
 import { decoderGraph, decoderOf } from "./decode.ts";
-import { type DecodeWay, decodeCost, decodeWays } from "./decode-ways.ts";
+import { DECODE_WAYS, type DecodeWay, decodeCost } from "./decode-ways.ts";
 import type { Phase } from "./events.ts";
 import { modelOf, type PipelineParts } from "./parts.ts";
 import type { GuidanceWay, PipelineClass, WorkSize } from "./pipeline-class.ts";
@@ -124,15 +124,13 @@ function planDecoding(
   { held, budgetBytes, prefer }: { held: number; budgetBytes: number; prefer: HoldOptions["prefer"] },
 ): PhasePlan {
   const decoder = decoderOf(parts);
-  const ways = decodeWays(decoder, size.height, size.width).filter(({ way }) => parts.decodeWay === undefined || way.kind === "whole");
-  const costs = parts.decodeWay?.kind === "strips" ? [decodeCost(decoder, parts.decodeWay, size.height, size.width)] : ways;
   const weightBytes = weightBytesOf(parts, "vae");
   let best: PhasePlan | undefined;
-  for (const { way, anonymousBytes } of costs) {
+  for (const way of parts.decodeWay === undefined ? DECODE_WAYS : [parts.decodeWay]) {
     const hold: PlannedHold =
       way.kind === "whole"
         ? planHold(decoderGraph(parts, size), { budgetBytes: budgetBytes - held, prefer })
-        : { hold: "streamed", segmentsPerProgram: 1, peakBytes: anonymousBytes };
+        : { hold: "streamed", segmentsPerProgram: 1, peakBytes: decodeCost(decoder, way, size.height, size.width).anonymousBytes };
     const peakBytes = held + hold.peakBytes;
     const plan: PhasePlan = {
       phase: "decode",

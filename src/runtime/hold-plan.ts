@@ -30,9 +30,8 @@ export interface HoldOptions {
   /** Anonymous memory that a call may take. Default: any amount. */
   readonly budgetBytes?: number | undefined;
   /**
-   * What is wanted whatever the budget: a repeated model as one program, or any in as little memory as it can. Default: what suits the model
+   * What is wanted: a repeated model as one program, whatever it takes, or any in as little memory as it can. Default: what suits the model
    * and fits.
-   * (A large model that is called once would only take longer as one program: T5-XXL 36 s instead of 13.)
    */
   readonly prefer?: HoldPlan["hold"] | undefined;
   /** Whether the model is called again and again, so that keeping its programs is worth something. Default false. */
@@ -43,6 +42,8 @@ export interface HoldOptions {
 const WHOLE_UP_TO_BYTES = 256 * 1024 * 1024;
 /** Work of a program, in operations: some seconds on two cores with AVX-512, for which its caller has to wait. */
 const WHOLE_UP_TO_FLOPS = 4e12;
+/** Times the least memory that is as good as the least: a segment a program is a fifth slower than four (bench/segments). */
+const NEARLY = 1.1;
 /** Segments of a program, the fastest first. */
 const STREAMED = [4, 2, 1];
 /**
@@ -57,16 +58,14 @@ export function planHold(model: ModelGraph, options: HoldOptions = {}): PlannedH
   const { budgetBytes = Number.POSITIVE_INFINITY } = options;
   const plans: PlannedHold[] = [];
   for (const plan of candidates(model, options)) {
-    plans.push({ ...plan, peakBytes: predictPeak(model, plan) });
-    if (options.prefer !== "streamed" && (plans.at(-1) as PlannedHold).peakBytes <= budgetBytes) return plans.at(-1) as PlannedHold;
+    const planned = { ...plan, peakBytes: predictPeak(model, plan) };
+    plans.push(planned);
+    if (options.prefer !== "streamed" && planned.peakBytes <= budgetBytes) return planned;
   }
   const least = Math.min(...plans.map(({ peakBytes }) => peakBytes));
   const most = options.prefer === "streamed" ? Math.max(least, Math.min(NEARLY * least, budgetBytes)) : least;
   return plans.find(({ peakBytes }) => peakBytes <= most) as PlannedHold;
 }
-
-/** Times the least memory that is as good as the least: a segment a program is a fifth slower than four. */
-const NEARLY = 1.1;
 
 /** The highest anonymous memory of a call: the engine's scratch memory and results, and values that wait for a later program. */
 export function predictPeak(model: ModelGraph, plan: HoldPlan): number {

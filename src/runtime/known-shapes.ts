@@ -1,7 +1,8 @@
 /**
  * How much of each value's shape onnxruntime knows before it runs a graph: only where it knows all of it can values share buffers.
  *
- * The shape that waitFor makes up is not known unless it is declared, and a product with such a weight has an unknown width, until a bias of known width is added.
+ * The shape that waitFor makes up is not known unless it is declared, and a product with such a weight has an unknown width, until a bias of
+ * known width is added.
  * Source: microsoft/onnx@1.20 shape inference, as onnxruntime@1.30 calls it with optimization off.
  */
 import type { Graph, GraphNode } from "../graph/graph.ts";

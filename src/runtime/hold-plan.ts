@@ -53,12 +53,16 @@ const STREAMED = [4, 2, 1];
 const ENGINE_BYTES = 14e6;
 const NODE_BYTES: Record<HoldPlan["hold"], number> = { resident: 10e3, streamed: 16e3 };
 
+/** What the C library keeps in pieces where programs come and go, call after call: measured, 50 to 120 MB with PixArt-Σ, SD3 and AuraFlow. */
+const CHURN_BYTES = 75e6;
+
 /** The fastest plan that fits the budget, or the smallest where none does. */
 export function planHold(model: ModelGraph, options: HoldOptions = {}): PlannedHold {
   const { budgetBytes = Number.POSITIVE_INFINITY } = options;
   const plans: PlannedHold[] = [];
   for (const plan of candidates(model, options)) {
-    const planned = { ...plan, peakBytes: predictPeak(model, plan) };
+    const churn = plan.hold === "streamed" && options.isRepeated === true ? CHURN_BYTES : 0;
+    const planned = { ...plan, peakBytes: predictPeak(model, plan) + churn };
     plans.push(planned);
     if (options.prefer !== "streamed" && planned.peakBytes <= budgetBytes) return planned;
   }

@@ -288,22 +288,24 @@ export function upsampleNearest(g: Graph, x: Value): Value {
  * Hides a constant from whoever runs constants first: the result equals `x`, but is not known before `after` is.
  *
  * onnxruntime executes every node whose inputs are constants before all others, which would unpack all weights at once. The shape given to
- * Reshape is computed from `after` (an empty slice of its shape, joined to the real one), so that the node waits; it copies nothing. `widened`
- * says how many numbers it will become a part of: codes lie several to a byte, and weights are joined.
+ * Reshape is computed from `after` (an empty slice of its shape, joined to the real one), so that the node waits; it copies nothing.
+ *
+ * The engine does not know the result's shape unless it is declared, nor that of anything made of it. Values of unknown shape never share a
+ * buffer, which keeps memory low, since a shared buffer is held from its first use to its last; but the engine looks through all of them
+ * whenever it plans another, so that many take long to compile (four layers of T5-XXL in slices 4 s; declared 0.7 s).
  */
-export function waitFor(g: Graph, x: Value, after: Value, widened = elementCount(x.shape)): Value {
+export function waitFor(
+  g: Graph,
+  x: Value,
+  after: Value,
+  { isDeclared = false }: { readonly isDeclared?: boolean | undefined } = {},
+): Value {
   const nothing = g.node("Shape", [after], [0], { attributes: { start: 0, end: 0 }, dtype: "int64" });
   const shape = g.node("Concat", [nothing, g.integers(x.shape)], [x.shape.length], { attributes: { axis: 0 }, dtype: "int64" });
   const waiting = g.node("Reshape", [x, shape], x.shape, { dtype: x.dtype });
-  if (widened <= DECLARED_UP_TO) g.declareShape(waiting);
+  if (isDeclared) g.declareShape(waiting);
   return waiting;
 }
-
-/**
- * Values of unknown shape never share a buffer, and the engine looks through all of them whenever it plans another: four layers of T5-XXL in
- * slices take 4 s to compile, and 0.7 s declared. But a shared buffer is held from its first use to its last, which large weights must not be.
- */
-const DECLARED_UP_TO = 2 ** 22;
 
 /** ONNX's number of each dtype (TensorProto.DataType). */
 export const ONNX_DTYPE: Record<DType, number> = {

@@ -28,7 +28,6 @@ import {
 } from "../graph/operators.ts";
 import type { WeightLayout } from "../quant/weight-layout.ts";
 import { toFloat32 } from "../tensor/convert.ts";
-import { elementCount } from "../tensor/tensor.ts";
 import { conversions } from "./weight.ts";
 
 /** A quantized weight, or rows of one that are a quantized weight by themselves. */
@@ -51,10 +50,10 @@ export interface StoredCodes {
  *
  * Shapes: weights of [out, ...] each -> [sum of out, ...].
  */
-export function dequantize(g: Graph, parts: readonly StoredCodes[], after: Value): Value {
+export function dequantize(g: Graph, parts: readonly StoredCodes[], after: Value, options: { readonly isDeclared?: boolean } = {}): Value {
   const [{ layout, hasZeroScale }] = parts as [StoredCodes];
   const shape = [parts.reduce((sum, part) => sum + (part.layout.shape[0] as number), 0), ...layout.shape.slice(1)];
-  const data = parts.map((part) => waitFor(g, g.weight(part.data), after, elementCount(shape)));
+  const data = parts.map((part) => waitFor(g, g.weight(part.data), after, options));
   const scales = parts.map((part) => joinStored(g, part.scale));
   const rowScale = join(
     g,
@@ -76,11 +75,11 @@ export function dequantize(g: Graph, parts: readonly StoredCodes[], after: Value
 /** The same for rows of one weight that are few enough for 32 bits an index. */
 export function dequantizeSlice(g: Graph, part: StoredCodes, after: Value): Value {
   const { layout, hasZeroScale } = part;
-  if (layout.qtype.kind !== "float") return dequantize(g, [part], after);
+  if (layout.qtype.kind !== "float") return dequantize(g, [part], after, { isDeclared: true });
   const rowScale = reshape(g, joinStored(g, part.scale), [layout.groups, 1]);
   const scaled = multiply(g, rowScale, g.floats(valuesOfCodes(layout.qtype.storedDType as "float8_e4m3fn"), [1, 256]));
   const table = hasZeroScale ? zeroUnless(g, rowScale, scaled) : scaled;
-  const codes = waitFor(g, g.weight({ ...part.data, dtype: "uint8" }), after);
+  const codes = waitFor(g, g.weight({ ...part.data, dtype: "uint8" }), after, { isDeclared: true });
   return gatherElements(g, table, cast(g, codes, "int32"));
 }
 

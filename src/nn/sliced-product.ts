@@ -64,7 +64,9 @@ function floatProduct(g: Graph, weights: Weights, x: Value, options: LayerWeight
   const stored = weights.tensor("weight", shape);
   if (conversions(stored.dtype, keepPrecision ? "float32" : g.dtype).length === 0) return undefined;
   noteModule(g, weights, options);
-  return productOfSlices(g, x, shape, 1, ({ first, rows }, after) => weightValue(g, rowsOf(stored, first, rows), { after, keepPrecision }));
+  return productOfSlices(g, x, shape, 1, ({ first, rows }, after) =>
+    weightValue(g, rowsOf(stored, first, rows), { after, keepPrecision, isDeclared: true }),
+  );
 }
 
 /**

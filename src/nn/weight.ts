@@ -9,7 +9,6 @@ import { CheckpointError } from "../errors.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import { cast, concat, waitFor } from "../graph/operators.ts";
 import { type ComputeDType, type DType, isFloat } from "../tensor/dtype.ts";
-import { elementCount } from "../tensor/tensor.ts";
 
 /** From this size on a weight's unpacking waits for its layer's input; smaller ones may all be unpacked at once. */
 const WAIT_FROM_BYTES = 64 * 1024;
@@ -20,6 +19,8 @@ export interface WeightOptions {
   after: Value;
   /** Keeps the stored precision whatever the pipeline's dtype (T5's `wo`). */
   keepPrecision?: boolean | undefined;
+  /** The engine is told the shape of what waits: for slices. */
+  isDeclared?: boolean | undefined;
 }
 
 /** The weight in float32, rounded to the graph's dtype on the way; several of one dtype are joined along axis 0. */
@@ -30,8 +31,7 @@ export function weightValue(g: Graph, stored: StoredTensor | readonly StoredTens
   const path = conversions(first.dtype, options.keepPrecision ? "float32" : g.dtype);
   if (path.length === 0 && tensors.length === 1) return g.weight(first);
   const waits = tensors.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) >= WAIT_FROM_BYTES;
-  const widened = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
-  const values = tensors.map((tensor) => (waits ? waitFor(g, g.weight(tensor), options.after, widened) : g.weight(tensor)));
+  const values = tensors.map((tensor) => (waits ? waitFor(g, g.weight(tensor), options.after, options) : g.weight(tensor)));
   const joined = values.length === 1 ? (values[0] as Value) : concat(g, values, 0);
   return path.reduce((previous, dtype) => cast(g, previous, dtype), joined);
 }

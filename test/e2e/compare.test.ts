@@ -77,7 +77,7 @@ describe("settings", { timeout: 180_000 }, () => {
     expect(fast.measured.predictionError).toBeGreaterThan(faithful.measured.predictionError ?? 1);
     expect(fast.measured.similarity).not.toEqual(faithful.measured.similarity);
     expect(fast.measured.weightBytes).toBe(faithful.measured.weightBytes);
-    expect(faithful.sensitivity?.layers.length).toBe(7);
+    expect(faithful.sensitivity?.layers.length).toBe(8);
     expect(fast.sensitivity).toBeNull();
   });
 

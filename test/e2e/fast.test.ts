@@ -33,7 +33,8 @@ describe("a fast run", { timeout: 180_000 }, () => {
     await pipeline.dispose();
     // Nothing is equal: the products are really others.
     expect(Math.min(...errors)).toBeGreaterThan(0);
-    expect(psnrOf(Math.max(...errors))).toBeGreaterThan(TOLERANCES.fastPsnr);
+    expect(psnrOf(errors.reduce((sum, error) => sum + error, 0) / errors.length)).toBeGreaterThan(TOLERANCES.fastPsnr);
+    expect(psnrOf(Math.max(...errors))).toBeGreaterThan(TOLERANCES.fastWorstPsnr);
   });
 
   it("leaves what is stored as it is: the next picture is faithful again, to the bit", async () => {
@@ -51,7 +52,7 @@ describe("a fast run", { timeout: 180_000 }, () => {
     const other = await opened("transformer=qint8,transformer:*attn2*=qint4,text_encoder=qfloat8");
     expect(await warningsOf(other)).toEqual([
       "fast speeds up layers stored as qint8 only: text_encoder, whose 14 layers of qfloat8_e4m3fn, are calculated as without it",
-      "fast speeds up layers stored as qint8 only: transformer, whose 24 layers of qint4, are calculated as without it",
+      "fast speeds up layers stored as qint8 only: transformer, whose 28 layers of qint4, are calculated as without it",
     ]);
     expect(await warningsOf(other)).toEqual([]);
     await other.dispose();

@@ -179,7 +179,7 @@ export interface Planned {
  */
 export function refuseUnfit(plan: MemoryPlan, planned: Planned): never {
   throw new UsageError(
-    `${whatItTakes(plan, planned)}, and of the ${gigabytes(planned.limits.maxBytes)} that may be used ${gigabytes(plan.budgetBytes)} are for that`,
+    `${whatItTakes(plan, planned)}, and of the ${gigabytes(planned.limits.maxBytes)} that may be used ${gigabytes(Math.max(0, plan.budgetBytes))} are for that`,
     { hint: whatFits(plan, planned) },
   );
 }

@@ -11,6 +11,12 @@ import { elementSizeBytes } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import { knownShapes } from "./known-shapes.ts";
 
+/** How a graph will be run. */
+export interface RunOptions {
+  /** The caller has tensors that results are written to: they take no memory of the engine's. Default false. */
+  readonly hasPlacesForResults?: boolean;
+}
+
 /** What is allocated and freed when a node runs. */
 export interface BufferStep {
   readonly node: GraphNode;
@@ -36,11 +42,7 @@ interface Buffer {
 }
 
 /** Plans the buffers of nodes in their order of execution. */
-export function planBuffers(
-  graph: Graph,
-  order: readonly GraphNode[],
-  { hasPlacesForResults = false }: { readonly hasPlacesForResults?: boolean } = {},
-): BufferStep[] {
+export function planBuffers(graph: Graph, order: readonly GraphNode[], { hasPlacesForResults = false }: RunOptions = {}): BufferStep[] {
   const readers = countReaders(graph, order);
   const outputs = new Set(Array.from(graph.outputs.values(), ({ name }) => name));
   const values = new Map<string, Buffer>();

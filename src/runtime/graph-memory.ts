@@ -7,7 +7,7 @@ import type { Graph, GraphNode, Value } from "../graph/graph.ts";
 import { elementSizeBytes } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import { Arena, type Chunk } from "./arena.ts";
-import { planBuffers } from "./buffer-plan.ts";
+import { planBuffers, type RunOptions } from "./buffer-plan.ts";
 import { executionOrder } from "./execution-order.ts";
 import { kernelScratch } from "./kernel-scratch.ts";
 
@@ -19,8 +19,8 @@ export interface GraphMemory {
   readonly outputBytes: number;
 }
 
-/** Plays a run through; with `hasPlacesForResults`, into tensors that the caller has for its results. */
-export function predictGraphMemory(graph: Graph, options: { readonly hasPlacesForResults?: boolean } = {}): GraphMemory {
+/** Plays a run through. */
+export function predictGraphMemory(graph: Graph, options: RunOptions = {}): GraphMemory {
   let last: ArenaStep | undefined;
   for (const step of playArena(graph, options)) last = step;
   const outputBytes = Array.from(graph.outputs.values()).reduce((sum, value) => sum + valueBytes(value), 0);
@@ -36,7 +36,7 @@ export interface ArenaStep {
 }
 
 /** Every node of a run, in order. */
-export function* playArena(graph: Graph, options: { readonly hasPlacesForResults?: boolean } = {}): Generator<ArenaStep> {
+export function* playArena(graph: Graph, options: RunOptions = {}): Generator<ArenaStep> {
   const shapes = shapesOf(graph);
   const arena = new Arena();
   const held = new Map<number, Chunk>();

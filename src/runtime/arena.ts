@@ -1,7 +1,7 @@
 /**
  * onnxruntime's arena, played through with sizes alone: how many bytes of it have ever been touched, which is what the system counts.
  *
- * The arena takes regions of growing powers of two from the system and gives none back; a request gets the smallest free chunk that is large
+ * The arena takes regions of powers of two from the system, growing up to 1 GiB, and gives none back; a request gets the smallest free chunk that is large
  * enough, which is split if it is twice as large. Pages that were never handed out cost nothing.
  * Source: microsoft/onnxruntime@1.30 core/framework/bfc_arena.cc with the options of the CPU provider.
  */
@@ -9,6 +9,8 @@
 const SMALLEST = 256;
 const FIRST_REGION = 2 ** 20;
 const MOST_DEAD_BYTES = 128 * 2 ** 20;
+/** Regions double up to this size; a larger request gets one of the power of two above it. */
+const LARGEST_DOUBLED_REGION = 2 ** 30;
 
 /** A piece of a region. */
 export interface Chunk {
@@ -22,6 +24,7 @@ export interface Chunk {
 
 interface Region {
   readonly index: number;
+  readonly sizeBytes: number;
   /** Ranges that have been handed out, sorted and apart. */
   touched: (readonly [number, number])[];
 }
@@ -52,6 +55,11 @@ export class Arena {
     this.#free.add(merged);
   }
 
+  /** Bytes of all regions, whether they were ever handed out or not. */
+  get heldBytes(): number {
+    return this.#regions.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  }
+
   /** Bytes that have ever been handed out, each counted once. */
   get touchedBytes(): number {
     return this.#regions.flatMap(({ touched }) => touched).reduce((sum, [start, end]) => sum + end - start, 0);
@@ -73,10 +81,10 @@ export class Arena {
       this.#nextRegionBytes *= 2;
       grew = true;
     }
-    const region: Region = { index: this.#regions.length, touched: [] };
+    const region: Region = { index: this.#regions.length, sizeBytes: this.#nextRegionBytes, touched: [] };
     this.#regions.push(region);
-    const chunk: Chunk = { region, start: 0, sizeBytes: this.#nextRegionBytes, isFree: true, previous: undefined, next: undefined };
-    if (!grew) this.#nextRegionBytes *= 2;
+    const chunk: Chunk = { region, start: 0, sizeBytes: region.sizeBytes, isFree: true, previous: undefined, next: undefined };
+    if (!grew) this.#nextRegionBytes = Math.min(2 * this.#nextRegionBytes, LARGEST_DOUBLED_REGION);
     return chunk;
   }
 

@@ -30,7 +30,7 @@ export function canRedraw({ stderr, env }: Terminal): boolean {
 }
 
 async function changingLine({ stderr, env }: Terminal, text: ProgressText): Promise<Progress> {
-  // A tenth of what the command loads, which only a terminal needs.
+  // Twenty modules, which only a terminal needs.
   const { default: ora } = await import("ora");
   const spinner = ora({
     stream: stderr as NodeJS.WriteStream,

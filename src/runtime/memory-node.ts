@@ -48,8 +48,8 @@ export function resetPeak(): void {
 /**
  * Frees what nobody refers to, now, and gives the heap's empty pages back: left alone, arrays wait until JavaScript itself needs memory, and a
  * heap that has once grown keeps its size (142 MB for 4 MB of objects after an ordinary collection). Takes 5 to 20 ms, so nothing is done
- * before heap and arrays have grown by 16 MB since the last time: small models never get there, and the five collections of a picture would
- * be a twentieth of its time.
+ * before heap and arrays have grown by 16 MB since the last time: the embedded model's five collections, 30 ms of a command of 0.7 s, freed
+ * 2 to 6 MB each and no page.
  */
 export function collectGarbage(): void {
   if (heapBytes() - keptBytes < COLLECTED_FROM_BYTES) return;

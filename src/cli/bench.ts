@@ -46,7 +46,7 @@ export async function bench(model: string | undefined, flags: BenchFlags, { libr
   const { output = DEFAULT_OUTPUT, prompt = DEFAULT_PROMPT, seed = 0 } = flags;
   const peer = peers === undefined ? undefined : commandWords(peers, "--peers");
   const task = { model: model ?? library.demoModelFolder, prompt, seed, flags, env: terminal.env, signal };
-  const progress = createProgress(terminal, quiet === true);
+  const progress = await createProgress(terminal, quiet === true);
   const { report } = await library
     .runBenchmark({
       dtypes: dtype,

@@ -40,7 +40,7 @@ export async function compare(model: string | undefined, flags: CompareFlags, { 
   const { offline, json, quiet, steps, qtype, output = DEFAULT_OUTPUT, ...options } = flags;
   if (qtype === undefined) throw new UsageError("compare needs --qtype, got none", { hint: "for example --qtype qint8 --qtype qint4" });
   const prompts = await promptsOf(model, flags.prompts, library.demoModelFolder);
-  const progress = createProgress(terminal, quiet === true);
+  const progress = await createProgress(terminal, quiet === true);
   const { report } = await library
     .compareQuantization(model ?? library.demoModelFolder, {
       ...options,

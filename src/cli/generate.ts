@@ -28,7 +28,7 @@ export async function generate(prompt: string | undefined, flags: GenerateFlags,
     terminal.stderr.write(`warning: ${visibleText(message)}\n`);
   };
   for (const message of request.warnings) warn(message);
-  const progress = createProgress(terminal, flags.quiet === true);
+  const progress = await createProgress(terminal, flags.quiet === true);
   const { record, report, loadSeconds } = await run(request, flags, surroundings, progress, warn).finally(() => progress.stop());
   if (signal.aborted) throw new CancelledError("the run was cancelled");
   const { images, frozen } = record;

@@ -98,11 +98,11 @@ describe("ProgressText", () => {
 });
 
 describe("createProgress", () => {
-  function record(quiet: boolean) {
+  async function record(quiet: boolean) {
     const written: string[] = [];
     let now = 0;
     const output = { write: (text: string) => written.push(text) > 0 };
-    const progress = createProgress({ stdout: output, stderr: output, env: {} }, quiet, () => now);
+    const progress = await createProgress({ stdout: output, stderr: output, env: {} }, quiet, () => now);
     const at = (ms: number) => {
       now = ms;
       return progress;
@@ -110,8 +110,8 @@ describe("createProgress", () => {
     return { at, written: () => written.join("") };
   }
 
-  test("where lines cannot change, one comes every five seconds, and each phase's end", () => {
-    const { at, written } = record(false);
+  test("where lines cannot change, one comes every five seconds, and each phase's end", async () => {
+    const { at, written } = await record(false);
     for (let i = 1; i <= 20; i++) at(i * 1000).show(step(i, 20, 1));
     at(20_001).show({ type: "phase", report: { phase: "denoise", seconds: 20, peakResidentBytes: 1e9 } });
     const lines = written().trimEnd().split("\n");
@@ -128,13 +128,13 @@ describe("createProgress", () => {
 
   const hostile = { type: "load", part: "vae", className: "A\u001b[2J\u009b1m\nB", weightBytes: 1e6 } as const;
 
-  test("a name from a file cannot steer the terminal: plain lines", () => {
-    const { at, written } = record(false);
+  test("a name from a file cannot steer the terminal: plain lines", async () => {
+    const { at, written } = await record(false);
     at(0).show(hostile);
     expect(written()).toBe("load vae (A\\u001b[2J\\u009b1m\\nB, 1.00 MB)\n");
   });
 
-  test("a name from a file cannot steer the terminal: the changing line", () => {
+  test("a name from a file cannot steer the terminal: the changing line", async () => {
     const written: string[] = [];
     const stream = Object.assign(new PassThrough(), {
       isTTY: true,
@@ -144,15 +144,15 @@ describe("createProgress", () => {
       moveCursor: () => true,
     });
     stream.on("data", (text) => written.push(String(text)));
-    const progress = createProgress({ stdout: stream, stderr: stream, env: { NO_COLOR: "1" } }, false);
+    const progress = await createProgress({ stdout: stream, stderr: stream, env: { NO_COLOR: "1" } }, false);
     progress.show(hostile);
     progress.stop();
     expect(written.join("")).toContain("load vae (A\\u001b[2J\\u009b1m\\nB, 1.00 MB)");
     expect(written.join("")).not.toContain("\u001b[2J");
   });
 
-  test("--quiet says nothing", () => {
-    const { at, written } = record(true);
+  test("--quiet says nothing", async () => {
+    const { at, written } = await record(true);
     at(10_000).show(step(1, 20, 1));
     expect(written()).toBe("");
   });

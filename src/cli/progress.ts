@@ -3,7 +3,6 @@
  *
  * The engine holds the JavaScript thread while a segment runs, so no timer turns the spinner then: every event draws it anew.
  */
-import ora from "ora";
 import { ProgressText, type ShownEvent } from "./progress-text.ts";
 import type { Terminal } from "./surroundings.ts";
 import { visibleText } from "./units.ts";
@@ -19,7 +18,7 @@ export interface Progress {
 const PLAIN_INTERVAL_MS = 5000;
 
 /** Chooses how to show a run: not at all, as a changing line, as plain lines. */
-export function createProgress(terminal: Terminal, quiet: boolean, now: () => number = () => performance.now()): Progress {
+export async function createProgress(terminal: Terminal, quiet: boolean, now: () => number = () => performance.now()): Promise<Progress> {
   if (quiet) return { show() {}, stop() {} };
   const text = new ProgressText(() => process.memoryUsage.rss(), now);
   return canRedraw(terminal) ? changingLine(terminal, text) : plainLines(terminal, text, now);
@@ -30,7 +29,9 @@ export function canRedraw({ stderr, env }: Terminal): boolean {
   return stderr.isTTY === true && (stderr.columns ?? 0) > 0 && env.TERM !== "dumb" && !isSet(env.CI);
 }
 
-function changingLine({ stderr, env }: Terminal, text: ProgressText): Progress {
+async function changingLine({ stderr, env }: Terminal, text: ProgressText): Promise<Progress> {
+  // Twenty modules, which only a terminal needs.
+  const { default: ora } = await import("ora");
   const spinner = ora({
     stream: stderr as NodeJS.WriteStream,
     isEnabled: true,

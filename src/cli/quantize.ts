@@ -25,7 +25,7 @@ export interface QuantizeFlags {
 /** Runs the command; errors as the library's. */
 export async function quantizeModel(model: string, flags: QuantizeFlags, { library, terminal, signal }: Surroundings): Promise<void> {
   const { offline, json, quiet, ...options } = flags;
-  const progress = createProgress(terminal, quiet === true);
+  const progress = await createProgress(terminal, quiet === true);
   const warnings: string[] = [];
   const report = await library
     .quantizeCheckpoint(model, {

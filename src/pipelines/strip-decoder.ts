@@ -59,7 +59,7 @@ export class StripDecoder {
       for (const [i, { sweep, strips }] of sweeps.entries()) {
         for await (const _ of work.run(sweep, strips)) {
           yield { done, total };
-          await letOthersRun(signal);
+          await letOthersRun(this.#options.runtime, signal);
           done++;
         }
         await work.dropAfter(i);

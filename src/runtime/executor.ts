@@ -49,7 +49,7 @@ export class Executor {
     let done = 0;
     for (const [i, held] of this.pieces.entries()) {
       yield { done, total };
-      await letOthersRun(signal);
+      await letOthersRun(this.runtime, signal);
       this.prefetchAfter(i);
       Object.assign(state, await this.runPiece(held, state));
       this.dropUnused(state, i);
@@ -139,7 +139,7 @@ export async function finish<T>(generator: AsyncGenerator<unknown, T>): Promise<
  *
  * Errors: CancelledError if the signal was raised.
  */
-export async function letOthersRun(signal: AbortSignal | undefined): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, 0));
+export async function letOthersRun({ nextTurn }: Runtime, signal: AbortSignal | undefined): Promise<void> {
+  await (nextTurn?.() ?? new Promise((resolve) => setTimeout(resolve, 0)));
   if (signal?.aborted) throw new CancelledError("stopped on request", { cause: signal.reason });
 }

@@ -7,6 +7,7 @@
 // Must stay the first import.
 import "./no-telemetry-node.ts";
 import path from "node:path";
+import { setImmediate } from "node:timers/promises";
 import ort from "onnxruntime-node";
 import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
 import { EngineError } from "../errors.ts";
@@ -32,6 +33,7 @@ export function onnxRuntimeNode(options: OnnxRuntimeOptions = {}): Runtime {
   return {
     name: "onnxruntime-node/cpu",
     collectGarbage,
+    nextTurn: () => setImmediate(),
     prefetch(weights) {
       const before = faults;
       faults = majorPageFaults();

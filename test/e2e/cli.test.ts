@@ -3,10 +3,10 @@ import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { EMBEDDED_MODEL_HASH } from "../../src/cli/request.ts";
 import { decodePng, encodePng, readRecipe } from "../../src/image/png.ts";
-import { startCommand, useCompiledPackage, withoutRootsRights } from "../support/command-line.ts";
+import { compileModules, startCommand, useCompiledPackage, withoutRootsRights } from "../support/command-line.ts";
 import { fixturePath } from "../support/fixture.ts";
 
 const PROMPT = "a red apple on a blue background";
@@ -236,8 +236,10 @@ describe("Ctrl-C", () => {
   });
 
   test("a second one ends the process even while the thread is held", async () => {
+    const modules = await compileModules();
+    onTestFinished(() => modules.remove());
     const script = `
-      const { watchInterrupts } = await import(${JSON.stringify(join(used.dist, "cli", "interrupt.js"))});
+      const { watchInterrupts } = await import(${JSON.stringify(join(modules.dist, "cli", "interrupt.js"))});
       const { writeSync } = await import("node:fs");
       watchInterrupts(() => { writeSync(1, "held"); for (;;); });
       setInterval(() => {}, 1000);

@@ -26,15 +26,28 @@ export interface Finished {
   readonly stderr: string;
 }
 
-/** Compiles the package into a temporary folder. */
-export async function compilePackage(): Promise<CompiledPackage> {
+/** Builds the package's code, as `npm run build` does, into a temporary folder. */
+export function compilePackage(): Promise<CompiledPackage> {
+  return compileInto(async (dist) => {
+    await promisify(execFile)(join(ROOT, "node_modules", ".bin", "rolldown"), ["-c", "-d", dist], { cwd: ROOT });
+  });
+}
+
+/** Compiles each module by itself, for tests of modules that have to run outside vitest. */
+export function compileModules(): Promise<CompiledPackage> {
+  return compileInto(async (dist) => {
+    const flags = ["-p", join(ROOT, "tsconfig.build.json"), "--emitDeclarationOnly", "false", "--declaration", "false", "--outDir", dist];
+    // Types are checked elsewhere; modules are written all the same.
+    await promisify(execFile)(join(ROOT, "node_modules", ".bin", "tsc"), flags).catch(() => {});
+  });
+}
+
+async function compileInto(compile: (dist: string) => Promise<void>): Promise<CompiledPackage> {
   const folder = mkdtempSync(join(tmpdir(), "halftone-package-"));
   // Other users run it too, in the tests of permissions.
   chmodSync(folder, 0o755);
   const dist = join(folder, "dist");
-  const compiler = join(ROOT, "node_modules", ".bin", "tsc");
-  // Types are checked elsewhere; modules are written all the same.
-  await promisify(execFile)(compiler, ["-p", join(ROOT, "tsconfig.build.json"), "--outDir", dist]).catch(() => {});
+  await compile(dist);
   if (!existsSync(join(dist, "cli", "main.js"))) throw new Error("the package could not be compiled");
   for (const name of ["models", "node_modules"]) symlinkSync(join(ROOT, name), join(folder, name));
   copyFileSync(join(ROOT, "package.json"), join(folder, "package.json"));
@@ -42,11 +55,11 @@ export async function compilePackage(): Promise<CompiledPackage> {
 }
 
 /** The compiled package for all tests of a file, and an empty folder for each; what they hold is there while a test runs. */
-export function useCompiledPackage(): { readonly dist: string; readonly folder: string } {
+export function useCompiledPackage(compile = compilePackage): { readonly dist: string; readonly folder: string } {
   const used = { dist: "", folder: "" };
   let compiled: CompiledPackage;
   beforeAll(async () => {
-    compiled = await compilePackage();
+    compiled = await compile();
     used.dist = compiled.dist;
   });
   afterAll(() => compiled.remove());

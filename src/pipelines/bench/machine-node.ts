@@ -3,12 +3,11 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import os from "node:os";
 import process from "node:process";
-import { fileURLToPath } from "node:url";
 import { engineVersion } from "../../runtime/onnxruntime-node.ts";
 import { version } from "../../version.ts";
+import { packageFolder } from "../package-node.ts";
 import type { MachineReport } from "./bench-report.ts";
 
-const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 /** Those that decide which kernels the engines take. */
 const INSTRUCTIONS = ["avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm", "bf16"];
 
@@ -16,7 +15,7 @@ const INSTRUCTIONS = ["avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16
 export function describeMachine(): MachineReport {
   return {
     date: new Date().toISOString().slice(0, 10),
-    ...commitOf(ROOT),
+    ...commitOf(packageFolder),
     cpu: os.cpus()[0]?.model ?? null,
     cores: os.cpus().length,
     instructions: instructions(),

@@ -29,8 +29,6 @@ import { type LayerWeightOptions, noteModule, storedCodes } from "./layer-weight
 
 /** With fewer rows unpacking is the cost, which slices save. */
 const LEAST_ROWS = 16;
-/** Layers with fewer outputs, such as PixArt's last projection to 32, make so little of the work that they may stay faithful. */
-const LEAST_OUTPUTS = 64;
 /**
  * Bytes of the result that are made at a time. The engine goes over a result several times while it adds up; with 38 MB, which no cache holds,
  * a product runs at 600 billion operations a second instead of 1,200 (2048 x 1152 x 4608, 2 cores of a Zen 5 with 32 MB of cache).
@@ -52,15 +50,15 @@ const quantizedRows = new WeakMap<Graph, Map<string, QuantizedRows>>();
 /** Adds the bias to some of a layer's outputs, and whatever else comes after the product. */
 export type FinishProduct = (product: Value, bias: StoredTensor | undefined) => Value;
 
-/** Whether a layer with so many outputs is calculated in integers. */
-export function isIntegerProduct(weights: Weights, x: Value, out: number): boolean {
+/** Whether a layer that may be is calculated in integers. */
+export function isIntegerProduct(weights: Weights, x: Value): boolean {
   const rows = elementCount(x.shape) / (x.shape.at(-1) as number);
-  return weights.integerProducts !== undefined && weights.qtype === "qint8" && rows >= LEAST_ROWS && out >= LEAST_OUTPUTS;
+  return weights.integerProducts !== undefined && weights.qtype === "qint8" && rows >= LEAST_ROWS;
 }
 
 /**
  * x times the transpose of a layer's weight, finished, calculated in 8-bit integers; undefined where that is not asked for or not worth it:
- * weights of another qtype, few rows, few outputs.
+ * weights of another qtype, few rows.
  *
  * Shapes: x [..., in], weight [out, in], bias [out] -> [..., out].
  */
@@ -74,7 +72,7 @@ export function integerLinear(
   const [out, inFeatures] = shape as [number, number];
   const rows = elementCount(x.shape) / inFeatures;
   const kind = weights.integerProducts;
-  if (kind === undefined || !isIntegerProduct(weights, x, out)) return undefined;
+  if (kind === undefined || !isIntegerProduct(weights, x)) return undefined;
   noteModule(g, weights, options);
   const codes = storedCodes(g, weights, shape);
   const input = quantizeRows(g, x);

@@ -48,7 +48,7 @@ export function linear(g: Graph, weights: Weights, x: Value, options: LinearOpti
  */
 export function fusedLinear(g: Graph, layers: readonly Weights[], x: Value, options: { out: number; bias: boolean }): Value[] {
   const shape = [options.out, x.shape.at(-1) as number];
-  if (isSliced(x, shape) || layers.some((weights) => isIntegerProduct(weights, x, options.out)))
+  if (isSliced(x, shape) || layers.some((weights) => isIntegerProduct(weights, x)))
     return layers.map((weights) => linear(g, weights, x, options));
   const weight = fusedLayerWeight(
     g,

@@ -90,11 +90,10 @@ export interface QuantizedValue {
   readonly zeroPoint?: Value;
 }
 
-/** Rounds to the nearest of 256 values between the lowest and the highest, 0 always among them. */
-export function dynamicQuantizeLinear(g: Graph, x: Value): QuantizedValue {
-  const outputs = g.nodeWithOutputs("DynamicQuantizeLinear", [x], [x.shape, [], []], {}, ["uint8", "float32", "uint8"]);
-  const [codes, scale, zeroPoint] = outputs as [Value, Value, Value];
-  return { codes, scale, zeroPoint };
+/** Rounds to whole numbers, half to even, from -zeroPoint to 255 - zeroPoint. */
+export function roundToBytes(g: Graph, x: Value, zeroPoint: number): QuantizedValue {
+  const [scale, zero] = [g.floats([1], []), g.byte(zeroPoint)];
+  return { codes: g.node("QuantizeLinear", [x, scale, zero], x.shape, { dtype: "uint8" }), scale, zeroPoint: zero };
 }
 
 /**
@@ -110,14 +109,14 @@ export function matMulIntegers(g: Graph, x: QuantizedValue, weight: QuantizedVal
   return g.node("MatMulIntegerToFloat", inputs, [...x.codes.shape.slice(0, -1), out], { domain: "com.microsoft" });
 }
 
-/** Magnitudes. */
-export function abs(g: Graph, x: Value): Value {
-  return g.node("Abs", [x], x.shape);
-}
-
 /** The largest value of each row: x [..., width] -> [..., 1]. */
 export function maxOfRows(g: Graph, x: Value): Value {
   return g.node("ReduceMax", [x, g.integers([-1])], [...x.shape.slice(0, -1), 1], { attributes: { keepdims: 1 } });
+}
+
+/** The smallest value of each row: x [..., width] -> [..., 1]. */
+export function minOfRows(g: Graph, x: Value): Value {
+  return g.node("ReduceMin", [x, g.integers([-1])], [...x.shape.slice(0, -1), 1], { attributes: { keepdims: 1 } });
 }
 
 /** The larger of two values, with broadcasting. */

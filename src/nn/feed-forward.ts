@@ -12,7 +12,7 @@ import { linear } from "./linear.ts";
 export function feedForward(g: Graph, weights: Weights, x: Value): Value {
   const width = x.shape.at(-1) as number;
   const net = weights.at("net");
-  return linear(g, net.at(2), linear(g, net.at(0, "proj"), x, { out: 4 * width, gelu: true }), { out: width });
+  return linear(g, net.at(2), linear(g, net.at(0, "proj"), x, { out: 4 * width, gelu: true }), { out: width, oneSided: true });
 }
 
 /**

@@ -1,25 +1,25 @@
 /**
  * The product of `--fast`: qint8 codes are multiplied as the integers that they are, by inputs that are rounded to 8 bits for it.
  *
- * Each row of the input (a token) is divided by its largest magnitude before all are rounded with one scale, and the product multiplied by it
- * again: a scale a token, which the engine's operators do not offer. It takes 5 % of a PixArt-Σ step longer than one scale for all tokens and
- * is 6 dB nearer to the faithful picture; docs/quantization.md has the table, and says which layers stay faithful and why.
+ * Each row of the input (a token) is divided by a step of its own before it is rounded, and the product multiplied by it again: a scale a token,
+ * which the engine's operators do not offer. So no row has a say in another's result. docs/quantization.md compares other ways, and says which
+ * layers stay faithful and why.
  */
 import { rowsOf, type StoredTensor } from "../checkpoint/stored-tensor.ts";
 import type { IntegerProducts, Weights } from "../checkpoint/weights.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import {
-  abs,
   bitwiseXor,
   concat,
   divide,
-  dynamicQuantizeLinear,
   matMulIntegers,
   maximum,
   maxOfRows,
+  minOfRows,
   multiply,
   type QuantizedValue,
   reshape,
+  roundToBytes,
   transpose,
   waitFor,
 } from "../graph/operators.ts";
@@ -27,23 +27,25 @@ import { elementCount } from "../tensor/tensor.ts";
 import { joinStored, type StoredCodes } from "./dequantize.ts";
 import { type LayerWeightOptions, noteModule, storedCodes } from "./layer-weight.ts";
 
-/** With fewer rows unpacking is the cost, which slices save. */
-const LEAST_ROWS = 16;
-/** Layers with fewer outputs, such as PixArt's last projection to 32, make so little of the work that they may stay faithful. */
-const LEAST_OUTPUTS = 64;
+/** Of a picture or a text: with fewer unpacking is the cost, which slices save. How many of them a call holds must decide nothing. */
+const LEAST_ROWS = 8;
 /**
  * Bytes of the result that are made at a time. The engine goes over a result several times while it adds up; with 38 MB, which no cache holds,
  * a product runs at 600 billion operations a second instead of 1,200 (2048 x 1152 x 4608, 2 cores of a Zen 5 with 32 MB of cache).
  */
 const RESULT_BYTES = 10e6;
 /** Keeps rows of zeros from being divided by zero. */
-const LEAST_SCALE = 1e-30;
+const LEAST_STEP = 1e-30;
 const SIGN_BIT = 128;
+/** Steps below 0, of the 255 that a row has. */
+const STEPS_BELOW = 128;
+/** Where rows reach further up than down: nearest to the faithful result among 16, 32, 48 and 64 (docs/quantization.md). */
+const STEPS_BELOW_ONE_SIDED = 32;
 
-/** Rows of 8-bit codes, and what each row's values have to be multiplied by beside the scale of all. */
+/** Rows in whole steps, and how large each row's steps are. */
 interface QuantizedRows extends QuantizedValue {
   /** float32 [..., 1] */
-  readonly rowScale: Value;
+  readonly step: Value;
 }
 
 /** Inputs that have been quantized for one layer and serve the next: queries, keys and values read the same. */
@@ -52,15 +54,14 @@ const quantizedRows = new WeakMap<Graph, Map<string, QuantizedRows>>();
 /** Adds the bias to some of a layer's outputs, and whatever else comes after the product. */
 export type FinishProduct = (product: Value, bias: StoredTensor | undefined) => Value;
 
-/** Whether a layer with so many outputs is calculated in integers. */
-export function isIntegerProduct(weights: Weights, x: Value, out: number): boolean {
-  const rows = elementCount(x.shape) / (x.shape.at(-1) as number);
-  return weights.integerProducts !== undefined && weights.qtype === "qint8" && rows >= LEAST_ROWS && out >= LEAST_OUTPUTS;
+/** Whether a layer that may be is calculated in integers. */
+export function isIntegerProduct(weights: Weights, x: Value): boolean {
+  return weights.integerProducts !== undefined && weights.qtype === "qint8" && (x.shape.at(-2) as number) >= LEAST_ROWS;
 }
 
 /**
  * x times the transpose of a layer's weight, finished, calculated in 8-bit integers; undefined where that is not asked for or not worth it:
- * weights of another qtype, few rows, few outputs.
+ * weights of another qtype, few rows.
  *
  * Shapes: x [..., in], weight [out, in], bias [out] -> [..., out].
  */
@@ -68,20 +69,20 @@ export function integerLinear(
   g: Graph,
   weights: Weights,
   x: Value,
-  options: LayerWeightOptions & { bias: StoredTensor | undefined; finish: FinishProduct },
+  options: LayerWeightOptions & { bias: StoredTensor | undefined; finish: FinishProduct; oneSided?: boolean | undefined },
 ): Value | undefined {
   const { shape, bias, finish } = options;
   const [out, inFeatures] = shape as [number, number];
   const rows = elementCount(x.shape) / inFeatures;
   const kind = weights.integerProducts;
-  if (kind === undefined || !isIntegerProduct(weights, x, out)) return undefined;
+  if (kind === undefined || !isIntegerProduct(weights, x)) return undefined;
   noteModule(g, weights, options);
   const codes = storedCodes(g, weights, shape);
-  const input = quantizeRows(g, x);
+  const input = quantizeRows(g, x, options.oneSided === true ? STEPS_BELOW_ONE_SIDED : STEPS_BELOW);
   const pieces = columnPieces(rows, out).map(({ first, count }) => {
     const cut = (tensor: StoredTensor) => (count === out ? tensor : rowsOf(tensor, first, count));
     const product = productOf(g, input, { ...codes, data: cut(codes.data), scale: codes.scale.map(cut) }, kind, x);
-    return finish(multiply(g, product, input.rowScale), bias && cut(bias));
+    return finish(multiply(g, product, input.step), bias && cut(bias));
   });
   return pieces.length === 1 ? (pieces[0] as Value) : concat(g, pieces, x.shape.length - 1);
 }
@@ -93,15 +94,18 @@ function columnPieces(rows: number, out: number): { first: number; count: number
   return Array.from({ length: Math.ceil(out / most) }, (_, i) => ({ first: i * most, count: Math.min(most, out - i * most) }));
 }
 
-/** Each row divided by its largest magnitude, then all rounded to 8 bits with one scale, which is near 1/127. */
-function quantizeRows(g: Graph, x: Value): QuantizedRows {
+/** Each row in the smallest steps of which no more than so many reach down to its lowest value, and the rest of 255 up to its highest. */
+function quantizeRows(g: Graph, x: Value, stepsBelow: number): QuantizedRows {
   const known = quantizedRows.get(g) ?? new Map<string, QuantizedRows>();
   quantizedRows.set(g, known);
-  const found = known.get(x.name);
+  const key = `${x.name} ${stepsBelow}`;
+  const found = known.get(key);
   if (found !== undefined) return found;
-  const rowScale = maximum(g, maxOfRows(g, abs(g, x)), g.floats([LEAST_SCALE]));
-  const made = { ...dynamicQuantizeLinear(g, divide(g, x, rowScale)), rowScale };
-  known.set(x.name, made);
+  const up = multiply(g, maxOfRows(g, x), g.floats([1 / (255 - stepsBelow)]));
+  const down = multiply(g, minOfRows(g, x), g.floats([-1 / stepsBelow]));
+  const step = maximum(g, maximum(g, up, down), g.floats([LEAST_STEP]));
+  const made = { ...roundToBytes(g, divide(g, x, step), stepsBelow), step };
+  known.set(key, made);
   return made;
 }
 

@@ -19,6 +19,8 @@ export interface LinearOptions {
   gelu?: boolean;
   /** Never rounds its inputs, even in a fast run: rounding would cost more than such layers take time. */
   faithful?: boolean;
+  /** Its inputs reach further up than down, as after GELU: a fast run rounds them accordingly. */
+  oneSided?: boolean;
 }
 
 /**
@@ -35,7 +37,7 @@ export function linear(g: Graph, weights: Weights, x: Value, options: LinearOpti
     // FastGelu, which takes the bias along, makes a step 1 % faster, and takes scratch memory as large as its result.
     return options.gelu === true ? gelu(g, sum, "tanh") : sum;
   };
-  const fast = options.faithful === true ? undefined : integerLinear(g, weights, x, { ...asked, bias, finish });
+  const fast = options.faithful === true ? undefined : integerLinear(g, weights, x, { ...asked, bias, finish, oneSided: options.oneSided });
   if (fast !== undefined) return fast;
   return finish(slicedProduct(g, weights, x, asked) ?? matMulTransposed(g, x, layerWeight(g, weights, asked)), bias);
 }
@@ -48,7 +50,7 @@ export function linear(g: Graph, weights: Weights, x: Value, options: LinearOpti
  */
 export function fusedLinear(g: Graph, layers: readonly Weights[], x: Value, options: { out: number; bias: boolean }): Value[] {
   const shape = [options.out, x.shape.at(-1) as number];
-  if (isSliced(x, shape) || layers.some((weights) => isIntegerProduct(weights, x, options.out)))
+  if (isSliced(x, shape) || layers.some((weights) => isIntegerProduct(weights, x)))
     return layers.map((weights) => linear(g, weights, x, options));
   const weight = fusedLayerWeight(
     g,

@@ -40,12 +40,10 @@ function outputDims(
       return constants.has(node.inputs[1] ?? "") ? shape : unknown;
     case "Shape":
       return shape;
-    case "DynamicQuantizeLinear":
-      // Scale and zero point have no axes, but that is not known of them.
-      return shape.length === 0 ? [undefined] : first;
     case "MatMulIntegerToFloat":
       return [...first.slice(0, -1), second[1]];
     case "ReduceMax":
+    case "ReduceMin":
       return [...first.slice(0, -1), 1];
     case "FusedMatMul":
       return [...first.slice(0, -1), second[0]];

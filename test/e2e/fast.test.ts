@@ -48,6 +48,15 @@ describe("a fast run", { timeout: 180_000 }, () => {
     await pipeline.dispose();
   });
 
+  it("makes a picture the same whatever else is in the call, to the bit", async () => {
+    const pipeline = await opened("qint8");
+    const make = async (numImagesPerPrompt: number) =>
+      (await pipeline.generate("a fox", { ...quick, fast: true, numImagesPerPrompt })).report.latents.data;
+    const alone = await make(1);
+    expect((await make(3)).subarray(0, alone.length)).toEqual(alone);
+    await pipeline.dispose();
+  });
+
   it("says once what it does not speed up", async () => {
     const other = await opened("transformer=qint8,transformer:*attn2*=qint4,text_encoder=qfloat8");
     expect(await warningsOf(other)).toEqual([

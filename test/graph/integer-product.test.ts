@@ -11,7 +11,7 @@ import { findQType } from "../../src/quant/qtype.ts";
 import { quantizeWeight } from "../../src/quant/quantize-weight.ts";
 import { exactIntegerProducts } from "../../src/runtime/integer-products.ts";
 import { onnxRuntimeNode } from "../../src/runtime/onnxruntime-node.ts";
-import { floatTensor } from "../../src/tensor/tensor.ts";
+import { elementCount, floatTensor } from "../../src/tensor/tensor.ts";
 import { expectClose } from "../support/compare.ts";
 
 const runtime = onnxRuntimeNode();
@@ -71,22 +71,21 @@ function round(value: number): number {
   return near - value === 0.5 && near % 2 !== 0 ? near - 1 : near;
 }
 
-/** x divided by its rows' magnitudes, rounded to bytes, multiplied by codes as integers. */
-function expected(x: Float32Array, { out, inFeatures, codes, scale, bias }: Layer): Float32Array {
+/** Rows of x in steps of their own, rounded, multiplied by codes as integers. */
+function expected(x: Float32Array, { out, inFeatures, codes, scale, bias }: Layer, stepsBelow = 128): Float32Array {
   const rows = x.length / inFeatures;
-  const magnitudes = Float32Array.from({ length: rows }, (_, row) =>
-    x.subarray(row * inFeatures, (row + 1) * inFeatures).reduce((most, value) => Math.max(most, Math.abs(value)), 1e-30),
+  const steps = Float32Array.from({ length: rows }, (_, row) =>
+    x.subarray(row * inFeatures, (row + 1) * inFeatures).reduce((most, value) => {
+      const steps = value < 0 ? -stepsBelow : 255 - stepsBelow;
+      return Math.max(most, Math.fround(value * Math.fround(1 / steps)));
+    }, 1e-30),
   );
-  const unit = x.map((value, i) => Math.fround(value / (magnitudes[Math.floor(i / inFeatures)] as number)));
-  const [low, high] = [unit.reduce((a, b) => Math.min(a, b), 0), unit.reduce((a, b) => Math.max(a, b), 0)];
-  const step = high === low ? 1 : Math.fround(Math.fround(high - low) / 255);
-  const zero = Math.min(255, Math.max(0, round(-low / step)));
-  const bytes = Array.from(unit, (value) => Math.min(255, Math.max(0, round(Math.fround(value / step)) + zero)) - zero);
+  const bytes = Array.from(x, (value, i) => round(Math.fround(value / (steps[Math.floor(i / inFeatures)] as number))));
   return Float32Array.from({ length: rows * out }, (_, i) => {
     const [row, column] = [Math.floor(i / out), i % out];
     let sum = 0;
     for (let k = 0; k < inFeatures; k++) sum += (bytes[row * inFeatures + k] as number) * (codes[column * inFeatures + k] as number);
-    return sum * step * (scale[column] as number) * (magnitudes[row] as number) + (bias[column] as number);
+    return sum * (scale[column] as number) * (steps[row] as number) + (bias[column] as number);
   });
 }
 
@@ -115,7 +114,7 @@ describe.each(KINDS)("codes %s", (kind) => {
 it("sums of the largest numbers are exact, whatever the processor, in the way that its engine is found to be exact in", async () => {
   const [rows, inFeatures] = [64, 4096];
   const layer = { ...layerOf(64, inFeatures, (row) => (row % 2 === 0 ? 127 : -128)), bias: new Float32Array(64) };
-  // One scale for all, 1/255: every input becomes 255, every sum 4096 * 255 * 127 or -4096 * 255 * 128.
+  // With 127 steps up every input becomes the byte 255, and every sum of bytes 4096 * 255 * 127 or -4096 * 255 * 128.
   const x = new Float32Array(rows * inFeatures).fill(1);
   const { values } = await run([rows], inFeatures, x, (g, input) => linear(g, scopeOf({ layer }, EXACT).at("layer"), input, { out: 64 }));
   expectClose(values, expected(x, layer), 1e-6, "sums of the largest numbers");
@@ -135,6 +134,24 @@ it("gives the same bits with and without signs", async () => {
   expect(made[0]?.values).toEqual(made[1]?.values);
 });
 
+it("rounds inputs that reach further up than down in smaller steps", async () => {
+  const layer = layerOf(64, 256, (row, column) => ((row * 31 + column * 17) % 256) - 128);
+  // The last rows hold little above 0, so that what is below decides their steps.
+  const x = wave(64 * 256).map((value, i) => (value < 0 ? -0.17 * Math.abs(Math.sin(i)) : value / (i < 40 * 256 ? 100 : 1e5)));
+  const make = async (oneSided: boolean) =>
+    (await run([64], 256, x, (g, input) => linear(g, scopeOf({ layer }, EXACT).at("layer"), input, { out: 64, oneSided }))).values;
+  expectClose(await make(true), expected(x, layer, 32), 1e-6, "one-sided inputs");
+  expectClose(await make(false), expected(x, layer), 1e-6, "the same in steps for both sides");
+});
+
+it("gives a row the same bits whatever the other rows are", async () => {
+  const layer = layerOf(96, 640, (row, column) => ((row * 7 + column * 13) % 255) - 127);
+  const x = wave(64 * 640);
+  const product = async (rows: number, input: Float32Array) =>
+    (await run([rows], 640, input, (g, value) => linear(g, scopeOf({ layer }, EXACT).at("layer"), value, { out: 96 }))).values;
+  expect((await product(64, x)).subarray(0, 32 * 96)).toEqual(await product(32, x.subarray(0, 32 * 640)));
+});
+
 it("makes a large result in pieces that fit a cache", async () => {
   const [rows, inFeatures, out] = [1024, 64, 5000];
   const layer = layerOf(out, inFeatures, (row, column) => ((row + 3 * column) % 255) - 127);
@@ -149,7 +166,7 @@ it("makes a large result in pieces that fit a cache", async () => {
     [rows, 1680],
     [rows, 1640],
   ]);
-  expect(operatorsOf(graph).filter((operator) => operator === "DynamicQuantizeLinear")).toHaveLength(1);
+  expect(operatorsOf(graph).filter((operator) => operator === "QuantizeLinear")).toHaveLength(1);
 });
 
 it("rounds what queries, keys and values read once, fused or not", async () => {
@@ -159,7 +176,7 @@ it("rounds what queries, keys and values read once, fused or not", async () => {
   const options = { heads: 2, headDim: 64, bias: true };
   const { graph } = await run([1, 64], 128, wave(64 * 128), (g, x) => attention(g, weights, x, options));
   expect(operatorsOf(graph).filter((operator) => operator === "MatMulIntegerToFloat")).toHaveLength(4);
-  expect(operatorsOf(graph).filter((operator) => operator === "DynamicQuantizeLinear")).toHaveLength(2);
+  expect(operatorsOf(graph).filter((operator) => operator === "QuantizeLinear")).toHaveLength(2);
   const fused = await run([1, 64], 128, wave(64 * 128), (g, x) => {
     const [first, second] = fusedLinear(g, [weights.at("to_q"), weights.at("to_k")], x, { out: 128, bias: true }) as [Value, Value];
     return first.shape.length === second.shape.length ? first : second;
@@ -170,20 +187,23 @@ it("rounds what queries, keys and values read once, fused or not", async () => {
 
 describe("stays faithful", () => {
   const layer = layerOf(128, 128, (row, column) => ((row * 5 + column) % 255) - 127);
-  const operators = async (rows: number, options: LinearOptions, kind: IntegerProducts | undefined) =>
-    operatorsOf((await run([rows], 128, wave(rows * 128), (g, x) => linear(g, scopeOf({ layer }, kind).at("layer"), x, options))).graph);
+  const operators = async (rows: number | number[], options: LinearOptions, kind: IntegerProducts | undefined) =>
+    operatorsOf(
+      (
+        await run([rows].flat(), 128, wave(elementCount([rows, 128].flat())), (g, x) =>
+          linear(g, scopeOf({ layer }, kind).at("layer"), x, options),
+        )
+      ).graph,
+    );
 
-  it("where nothing else is asked for, with few rows, and where a layer says so", async () => {
-    expect(await operators(16, { out: 128 }, "signed")).toContain("MatMulIntegerToFloat");
-    expect(await operators(16, { out: 128 }, undefined)).not.toContain("MatMulIntegerToFloat");
-    expect(await operators(15, { out: 128 }, "signed")).not.toContain("MatMulIntegerToFloat");
-    expect(await operators(16, { out: 128, faithful: true }, "signed")).not.toContain("MatMulIntegerToFloat");
+  it("where nothing else is asked for, with few rows in each of a batch, and where a layer says so", async () => {
+    expect(await operators(8, { out: 128 }, "signed")).toContain("MatMulIntegerToFloat");
+    expect(await operators(8, { out: 128 }, undefined)).not.toContain("MatMulIntegerToFloat");
+    expect(await operators([8, 7], { out: 128 }, "signed")).not.toContain("MatMulIntegerToFloat");
+    expect(await operators(8, { out: 128, faithful: true }, "signed")).not.toContain("MatMulIntegerToFloat");
   });
 
-  it("with few outputs, and where texts and timesteps enter", async () => {
-    const narrow = scopeOf({ layer: layerOf(32, 128, () => 5) }, EXACT);
-    const last = await run([64], 128, wave(64 * 128), (g, x) => linear(g, narrow.at("layer"), x, { out: 32 }));
-    expect(operatorsOf(last.graph)).toContain("FusedMatMul");
+  it("where texts and timesteps enter", async () => {
     const embedder = scopeOf({ linear_1: layer, linear_2: layer }, EXACT);
     const entered = await run([64], 128, wave(64 * 128), (g, x) => twoLinear(g, embedder, x, 128, (_, value) => value));
     expect(operatorsOf(entered.graph)).not.toContain("MatMulIntegerToFloat");

@@ -153,7 +153,7 @@ function embedPatches(g: Graph, weights: Weights, config: AuraFlowConfig, size: 
   const table = reshape(g, g.weight(stored), [config.pos_embed_max_size, width]);
   const picked = gather(g, table, state.positions as Value);
   const positions = conversions(stored.dtype, g.dtype).reduce((values, dtype) => cast(g, values, dtype), picked);
-  return add(g, linear(g, weights.at("proj"), patches, { out: width }), positions);
+  return add(g, linear(g, weights.at("proj"), patches, { out: width, faithful: true }), positions);
 }
 
 /** AuraFlowPreFinalBlock (a modulation without a norm), projection to pixels of a patch, and the patches laid out as a picture again. */
@@ -165,6 +165,6 @@ function head(g: Graph, weights: Weights, config: AuraFlowConfig, size: AuraFlow
   const [scale, shift] = adaptiveVectors(g, weights.at("norm_out"), state.conditioning as Value, 2, false) as [Value, Value];
   const patch = config.patch_size;
   const out = patch * patch * config.out_channels;
-  const projected = linear(g, weights.at("proj_out"), modulate(g, patches, scale, shift), { out, bias: false });
+  const projected = linear(g, weights.at("proj_out"), modulate(g, patches, scale, shift), { out, bias: false, faithful: true });
   return picture(g, projected, { rows, columns, patch });
 }

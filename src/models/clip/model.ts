@@ -165,5 +165,5 @@ function selfAttention(g: Graph, weights: Weights, config: ClipTextConfig, x: Va
 function mlp(g: Graph, weights: Weights, config: ClipTextConfig, x: Value): Value {
   const wide = linear(g, weights.at("fc1"), x, { out: config.intermediate_size });
   const active = config.hidden_act === "gelu" ? gelu(g, wide, "none") : quickGelu(g, wide);
-  return linear(g, weights.at("fc2"), active, { out: config.hidden_size });
+  return linear(g, weights.at("fc2"), active, { out: config.hidden_size, oneSided: true });
 }

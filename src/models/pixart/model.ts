@@ -147,6 +147,6 @@ function head(g: Graph, weights: Weights, config: PixArtConfig, size: PixArtSize
   const modulated = modulatedLayerNorm(g, undefined, hidden, 1e-6, { scale, shift });
   const patch = config.patch_size;
   const channels = config.out_channels ?? config.in_channels;
-  const projected = linear(g, weights.at("proj_out"), modulated, { out: patch * patch * channels });
+  const projected = linear(g, weights.at("proj_out"), modulated, { out: patch * patch * channels, faithful: true });
   return picture(g, projected, { rows: size.latentHeight / patch, columns: size.latentWidth / patch, patch });
 }

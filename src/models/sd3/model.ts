@@ -140,6 +140,7 @@ function positionEmbedding(g: Graph, weights: Weights, config: SD3Config, latent
 function head(g: Graph, weights: Weights, config: SD3Config, size: SD3Size, hidden: Value, condition: Value): Value {
   const normed = continuousNorm(g, weights.at("norm_out"), hidden, condition);
   const patch = config.patch_size;
-  const projected = linear(g, weights.at("proj_out"), normed, { out: patch ** 2 * (config.out_channels ?? config.in_channels) });
+  const out = patch ** 2 * (config.out_channels ?? config.in_channels);
+  const projected = linear(g, weights.at("proj_out"), normed, { out, faithful: true });
   return picture(g, projected, { rows: size.latentHeight / patch, columns: size.latentWidth / patch, patch });
 }

@@ -2,9 +2,9 @@
  * What `--fast` wins and what it costs: the embedded checkpoint's pictures against the faithful ones of the same weights and, for a checkpoint of
  * true size, the time of a call of the transformer's first blocks, alternately with the faithful call and with a peer's.
  *
- * usage: node bench/fast.ts [MODEL] [--peer "PYTHON reference/step_time.py MODEL"] [--rounds 5] [--blocks 4] [--size 512] (Node 22.18 or newer;
+ * usage: node bench/fast.ts [MODEL] [--peer "PYTHON reference/step_time.py MODEL"] [--rounds 5] [--blocks 4] [--size 512] [--spread 0] (Node 22.18 or newer;
  * MODEL is a PixArt, as reference/true_size.py writes it)
- * Writes bench/results/fast.json and prints what it found.
+ * --spread N also says how N more pictures spread. Writes bench/results/fast.json and prints what it found.
  */
 import { spawn } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -20,6 +20,7 @@ import { describeMachine } from "../src/pipelines/bench/machine-node.ts";
 import { TorchGenerator } from "../src/random/torch-generator.ts";
 import { Executor, finish } from "../src/runtime/executor.ts";
 import { onnxRuntimeNode } from "../src/runtime/onnxruntime-node.ts";
+import { demoPrompts } from "./demo-prompts.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -28,11 +29,14 @@ const { values, positionals } = parseArgs({
     rounds: { type: "string", default: "5" },
     blocks: { type: "string", default: "4" },
     size: { type: "string", default: "512" },
+    spread: { type: "string", default: "0" },
   },
 });
 
 const pictures: Awaited<ReturnType<typeof comparePictures>>[] = [];
-for (const spec of ["transformer=qint8", "qint8"]) pictures.push(await comparePictures(spec));
+const more = demoPrompts(Number(values.spread));
+for (const prompts of more.length === 0 ? [fixturePrompts()] : [fixturePrompts(), more])
+  for (const spec of ["transformer=qint8", "qint8"]) pictures.push(await comparePictures(spec, prompts));
 console.table(pictures);
 const [folder] = positionals;
 const calls = folder === undefined ? undefined : await timeCalls(folder);
@@ -40,16 +44,21 @@ if (calls !== undefined) console.table(calls);
 const settings = { ...values, peer: values.peer !== undefined };
 writeFileSync("bench/results/fast.json", `${JSON.stringify({ run: describeMachine(), settings, pictures, calls }, undefined, 2)}\n`);
 
-/** Eight prompts, 20 steps, at equal seeds. */
-async function comparePictures(spec: string) {
+/** Eight prompts. */
+function fixturePrompts(): { prompt: string; seed: number }[] {
   const { cases } = JSON.parse(readFileSync("test/fixtures/demo/io.json", "utf8")) as { cases: { options: { prompt: string } }[] };
+  return cases.map(({ options }, seed) => ({ prompt: options.prompt, seed }));
+}
+
+/** 20 steps, at equal seeds. */
+async function comparePictures(spec: string, prompts: readonly { prompt: string; seed: number }[]) {
   const pipeline = await DiffusionPipeline.fromPretrained(demoModelFolder);
   pipeline.quantize(spec);
   const errors: number[] = [];
   let [difference, base] = [0, 0];
-  for (const [seed, { options }] of cases.entries()) {
+  for (const { prompt, seed } of prompts) {
     const make = async (fast: boolean) => {
-      const { images, report } = await pipeline.generate(options.prompt, { seed, fast });
+      const { images, report } = await pipeline.generate(prompt, { seed, fast });
       return { image: images[0] as GeneratedImage, latents: report.latents };
     };
     const [faithful, fast] = [await make(false), await make(true)];
@@ -61,7 +70,11 @@ async function comparePictures(spec: string) {
   }
   await pipeline.dispose();
   const psnr = psnrOf(errors.reduce((sum, error) => sum + error, 0) / errors.length);
-  return { spec, pictures: errors.length, psnr, worstPsnr: psnrOf(Math.max(...errors)), latentError: Math.sqrt(difference / base) };
+  const each = errors.map(psnrOf).sort((a, b) => a - b);
+  const [worstPsnr] = each;
+  const meanPsnr = each.reduce((sum, value) => sum + value, 0) / each.length;
+  const tenthPsnr = each[Math.floor(each.length / 10)];
+  return { spec, pictures: each.length, psnr, meanPsnr, tenthPsnr, worstPsnr, latentError: Math.sqrt(difference / base) };
 }
 
 /** Best and median seconds of a call, and how far fast results are from the faithful one. */

@@ -33,8 +33,7 @@ describe("a fast run", { timeout: 180_000 }, () => {
     await pipeline.dispose();
     // Nothing is equal: the products are really others.
     expect(Math.min(...errors)).toBeGreaterThan(0);
-    expect(psnrOf(errors.reduce((sum, error) => sum + error, 0) / errors.length)).toBeGreaterThan(TOLERANCES.fastPsnr);
-    expect(psnrOf(Math.max(...errors))).toBeGreaterThan(TOLERANCES.fastWorstPsnr);
+    expect(psnrOf(Math.max(...errors))).toBeGreaterThan(TOLERANCES.fastPsnr);
   });
 
   it("leaves what is stored as it is: the next picture is faithful again, to the bit", async () => {

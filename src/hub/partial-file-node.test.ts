@@ -34,10 +34,12 @@ async function expectWhole(bench: Bench, models: readonly ResolvedModel[]): Prom
   expect(await bench.blobs()).toHaveLength(4);
 }
 
-/** Bytes on the disk of a file that is not whole yet. */
+/** Bytes on the disk of a file that is not whole yet; it may become so, and lose its name, at any moment. */
 async function partialBytes({ blobs, cacheDir }: Bench): Promise<number> {
   const name = (await blobs()).find((blob) => blob.includes("incomplete"));
-  return name === undefined ? 0 : (await stat(join(cacheDir, "models--maker--model", "blobs", name))).size;
+  if (name === undefined) return 0;
+  const info = await stat(join(cacheDir, "models--maker--model", "blobs", name)).catch(() => undefined);
+  return info?.size ?? 0;
 }
 
 function fetchedWhole({ hub }: Bench): number {

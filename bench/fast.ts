@@ -2,8 +2,8 @@
  * What `--fast` wins and what it costs: the embedded checkpoint's pictures against the faithful ones of the same weights and, for a checkpoint of
  * true size, the time of a call of the transformer's first blocks, alternately with the faithful call and with a peer's.
  *
- * usage: node bench/fast.ts [MODEL] [--peer "PYTHON reference/step_time.py MODEL"] [--rounds 5] [--blocks 4] [--size 512] [--spread 0] (Node 22.18 or newer;
- * MODEL is a PixArt, as reference/true_size.py writes it)
+ * usage: node bench/fast.ts [MODEL] [--peer "PYTHON reference/step_time.py MODEL"] [--rounds 5] [--blocks 4] [--size 512] [--spread 0]
+ * (Node 22.18 or newer; MODEL is a PixArt, as reference/true_size.py writes it)
  * --spread N also says how N more pictures spread. Writes bench/results/fast.json and prints what it found.
  */
 import { spawn } from "node:child_process";

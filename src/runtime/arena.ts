@@ -1,8 +1,8 @@
 /**
  * onnxruntime's arena, played through with sizes alone: how many bytes of it have ever been touched, which is what the system counts.
  *
- * The arena takes regions of powers of two from the system, growing up to 1 GiB, and gives none back; a request gets the smallest free chunk that is large
- * enough, which is split if it is twice as large. Pages that were never handed out cost nothing.
+ * The arena takes regions of powers of two from the system, growing up to 1 GiB, and gives none back; a request gets the smallest free chunk
+ * that is large enough, which is split if it is twice as large. Pages that were never handed out cost nothing.
  * Source: microsoft/onnxruntime@1.30 core/framework/bfc_arena.cc with the options of the CPU provider.
  */
 

@@ -47,27 +47,19 @@ export function resetPeak(): void {
 
 /**
  * Frees what nobody refers to, now, and gives the heap's empty pages back: left alone, arrays wait until JavaScript itself needs memory, and a
- * heap that has once grown keeps its size (142 MB for 4 MB of objects after an ordinary collection). Takes 5 to 20 ms, so nothing is done
- * before heap and arrays have grown by 16 MB since the last time: the embedded model's five collections, 30 ms of a command of 0.7 s, freed
- * 2 to 6 MB each and no page.
+ * heap that has once grown keeps its size (142 MB for 4 MB of objects after an ordinary collection). Takes 5 to 20 ms, so a small heap is left
+ * alone: the embedded model's five collections, 30 ms of a command of 0.7 s, freed 2 to 6 MB each and no page.
  */
 export function collectGarbage(): void {
-  if (heapBytes() - keptBytes < COLLECTED_FROM_BYTES) return;
+  const { total_heap_size, external_memory } = getHeapStatistics();
+  if (total_heap_size + external_memory < SMALL_HEAP_BYTES) return;
   setFlagsFromString("--expose-gc");
   collect ??= runInNewContext("gc") as Collect;
   collect({ type: "major", execution: "sync", flavor: "last-resort" });
-  keptBytes = heapBytes();
 }
 
-/** The heap's pages, used or not, and the arrays beside it. */
-function heapBytes(): number {
-  const { total_heap_size, external_memory } = getHeapStatistics();
-  return total_heap_size + external_memory;
-}
-
-const COLLECTED_FROM_BYTES = 16e6;
-/** After the last collection, or when this module was loaded. */
-let keptBytes = heapBytes();
+/** Pages of the heap, used or not, and the arrays beside it: 35 MB when a command has read its options and planned. */
+const SMALL_HEAP_BYTES = 40e6;
 
 type Collect = (options: { type: "major"; execution: "sync"; flavor: "last-resort" }) => void;
 let collect: Collect | undefined;

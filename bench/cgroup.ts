@@ -2,12 +2,17 @@
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 
+/** What a cgroup has seen: the highest memory of all kinds, pages of files included, and how often the limit was reached. */
+export interface CgroupUsage {
+  readonly maxBytes: number;
+  readonly limitHits: number;
+}
+
 /** A cgroup under this process's own. */
 export interface Cgroup {
   /** A shell command's beginning that moves the shell into it. */
   readonly enter: string;
-  /** The highest memory of all kinds, pages of files included, and how often the limit was reached. */
-  usage(): { maxBytes: number; limitHits: number };
+  usage(): CgroupUsage;
   remove(): void;
 }
 

@@ -1,6 +1,6 @@
 /** The runs that bench/memory.ts measures: true-size checkpoints under budgets that a cgroup enforces. */
 
-/** A run. */
+/** A run, by halftone and by its twin. */
 export interface MemoryRow {
   readonly name: string;
   /** Folder of the checkpoint under the one that bench/memory.ts is given. */
@@ -13,17 +13,22 @@ export interface MemoryRow {
   readonly hold?: "resident" | "streamed";
   /** Text encoders. */
   readonly parts?: number;
-  /** What Python takes for it, as far as it is known. */
-  readonly python: string;
+  /**
+   * What reference/peer.py is told beside qtype, size and steps to make the same picture with diffusers and Quanto on a machine of 24 GB:
+   * dtypes in which the checkpoint can be loaded before it is quantized. Absent where another row has the same twin.
+   */
+  readonly twin?: readonly string[];
 }
 
 const PIXART = { checkpoint: "pixart", size: 1024, steps: 1 } as const;
+/** T5-XXL takes 19 GB in float32. */
+const SMALL_T5 = ["--t5-dtype", "bfloat16"];
 
 /** All of them. */
 export const MEMORY_ROWS: readonly MemoryRow[] = [
-  { ...PIXART, name: "pixart-int8", qtype: "qint8", budgetBytes: 1.6e9, hold: "resident", python: "5.363 GB (GPU)" },
-  { ...PIXART, name: "pixart-int8-1GB", qtype: "qint8", budgetBytes: 1e9, python: "impossible" },
-  { ...PIXART, name: "pixart-int4", qtype: "qint4", budgetBytes: 1.2e9, python: "3.058 GB (GPU)" },
+  { ...PIXART, name: "pixart-int8", qtype: "qint8", budgetBytes: 1.6e9, hold: "resident", twin: SMALL_T5 },
+  { ...PIXART, name: "pixart-int8-1GB", qtype: "qint8", budgetBytes: 1e9 },
+  { ...PIXART, name: "pixart-int4", qtype: "qint4", budgetBytes: 1.2e9, twin: SMALL_T5 },
   {
     name: "sd3-int8",
     checkpoint: "sd3",
@@ -33,7 +38,7 @@ export const MEMORY_ROWS: readonly MemoryRow[] = [
     budgetBytes: 3.2e9,
     hold: "resident",
     parts: 3,
-    python: "8.2 GB (GPU, fp8)",
+    twin: SMALL_T5,
   },
   {
     name: "sd3-int8-2GB",
@@ -44,7 +49,6 @@ export const MEMORY_ROWS: readonly MemoryRow[] = [
     budgetBytes: 2e9,
     hold: "streamed",
     parts: 3,
-    python: "",
   },
   {
     name: "auraflow-int4",
@@ -54,7 +58,8 @@ export const MEMORY_ROWS: readonly MemoryRow[] = [
     steps: 1,
     budgetBytes: 5e9,
     hold: "resident",
-    python: "does not load in 24 GB",
+    // 27 GB in float32.
+    twin: ["--dtype", "bfloat16"],
   },
   {
     name: "auraflow-int4-2GB",
@@ -64,6 +69,5 @@ export const MEMORY_ROWS: readonly MemoryRow[] = [
     steps: 1,
     budgetBytes: 2e9,
     hold: "streamed",
-    python: "",
   },
 ];

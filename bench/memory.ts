@@ -1,77 +1,120 @@
 /**
- * Pictures from true-size checkpoints inside memory cgroups: predicted and measured peaks of each phase, each run in a process of its own.
+ * Pictures from true-size checkpoints inside memory cgroups: predicted and measured peaks of each phase, each run in a process of its own;
+ * and the same pictures by diffusers and Quanto, where they fit this machine.
  *
- * usage: node bench/memory.ts FOLDER [ROW...] [--report]
+ * usage: node bench/memory.ts FOLDER [ROW...] [--peer ".venv/bin/python reference/peer.py"] [--report]
  * FOLDER holds the checkpoints that reference/true_size.py writes (pixart, sd3, auraflow). Results are kept row by row in
- * bench/results/memory.json; a row that is there is not run again unless it is named. --report only writes docs/pictures/memory.svg and prints
- * the table of docs/memory.md. Needs Linux, root (for the cgroup), Node 22.18 or newer, `npm run build`; HALFTONE_CACHE on a disk.
+ * bench/results/memory.json; a row that is there is not run again unless it is named, or lacks the twin that --peer asks for. --report only
+ * writes docs/pictures/memory.svg and prints the tables. Needs Linux, root (for the cgroup), Node 22.18 or newer, `npm run build`;
+ * HALFTONE_CACHE on a disk.
  */
-import { spawn } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { freemem } from "node:os";
 import path from "node:path";
-import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import type { PhaseReport } from "halftone";
+import { type EndedProcess, runMeasured } from "../src/cli/measured-process.ts";
+import { type BenchRun, parseBenchRun } from "../src/pipelines/bench/bench-run.ts";
 import { describeMachine } from "../src/pipelines/bench/machine-node.ts";
-import { limitedCgroup } from "./cgroup.ts";
-import { memoryPlot, memoryTable } from "./memory-report.ts";
+import { type CgroupUsage, limitedCgroup } from "./cgroup.ts";
+import { memoryPlot, memoryTable, twinTable } from "./memory-report.ts";
 import { MEMORY_ROWS, type MemoryRow } from "./memory-rows.ts";
-import { Sampler } from "./sampler.ts";
 
 const RESULTS = "bench/results/memory.json";
+/** Of what is free, what a twin may take: a machine that is full stops everything. */
+const TWIN_SHARE = 0.95;
+
+/** A process, seen from outside. */
+interface Outside {
+  readonly peakAnonymousBytes: number | undefined;
+  readonly peakResidentBytes: number | undefined;
+  /** From its start to its end. */
+  readonly seconds: number;
+  readonly cgroup: CgroupUsage;
+}
+
+/** The picture by diffusers and Quanto; without a run, why there is none. */
+export interface TwinResult extends Outside {
+  readonly limitBytes: number;
+  readonly run?: BenchRun;
+  readonly failure?: string;
+}
 
 /** What a row gave. */
-export interface MemoryResult {
+export interface MemoryResult extends Outside {
   readonly run: Record<string, unknown>;
   readonly row: MemoryRow;
   readonly phases: readonly PhaseReport[];
   readonly stepSeconds: readonly number[];
-  /** Seen from outside. */
-  readonly peakAnonymousBytes: number;
-  readonly peakResidentBytes: number;
-  /** The cgroup's own: anonymous memory and pages of files. */
-  readonly cgroup: { readonly maxBytes: number; readonly limitHits: number };
   readonly exitCode: number | null;
+  readonly twin?: TwinResult;
 }
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { report: { type: "boolean", default: false } } });
+const options = { report: { type: "boolean", default: false }, peer: { type: "string" } } as const;
+const { values, positionals } = parseArgs({ allowPositionals: true, options });
 const [folder = "", ...names] = positionals;
+const peer = values.peer?.split(" ");
 const results: Record<string, MemoryResult> = existsSync(RESULTS) ? JSON.parse(readFileSync(RESULTS, "utf8")) : {};
 for (const row of values.report ? [] : MEMORY_ROWS) {
-  const isWanted = names.length === 0 ? results[row.name] === undefined : names.includes(row.name);
-  if (!isWanted || !existsSync(path.join(folder, row.checkpoint, "model_index.json"))) continue;
+  if (!isWanted(row) || !existsSync(path.join(folder, row.checkpoint, "model_index.json"))) continue;
   console.log(`== ${row.name}`);
-  await start({ ...row, prepareOnly: true }).ended;
-  results[row.name] = await measure(row);
+  await runMeasured(halftone({ ...row, prepareOnly: true }), context());
+  const result = await measure(row);
+  results[row.name] = peer === undefined || row.twin === undefined ? result : { ...result, twin: await measureTwin(row, peer) };
   writeFileSync(RESULTS, `${JSON.stringify(results, undefined, 2)}\n`);
 }
-writeFileSync("docs/pictures/memory.svg", memoryPlot(Object.values(results)));
-console.log(memoryTable(Object.values(results)));
+// In the order of the rows, whichever was run last.
+const ordered = MEMORY_ROWS.flatMap(({ name }) => results[name] ?? []);
+writeFileSync("docs/pictures/memory.svg", memoryPlot(ordered));
+console.log(`${memoryTable(ordered)}\n\n${twinTable(ordered)}`);
+
+function isWanted(row: MemoryRow): boolean {
+  if (names.length > 0) return names.includes(row.name);
+  const found = results[row.name];
+  return found === undefined || (peer !== undefined && row.twin !== undefined && found.twin === undefined);
+}
 
 async function measure(row: MemoryRow): Promise<MemoryResult> {
   const run = describeMachine();
-  const cgroup = limitedCgroup(row.budgetBytes);
-  const { child, ended } = start(row, cgroup.enter);
-  const sampler = new Sampler(child.pid ?? 0);
-  const phases: PhaseReport[] = [];
-  const stepSeconds: number[] = [];
-  for await (const line of createInterface({ input: child.stdout })) {
-    const found = JSON.parse(line) as { event: string; report?: PhaseReport; stepSeconds?: number[] };
-    if (found.report !== undefined) phases.push(found.report);
-    stepSeconds.push(...(found.stepSeconds ?? []));
-  }
-  const exitCode = await ended;
-  sampler.stop();
-  const { anonymousBytes, residentBytes } = sampler.peak(0, Date.now());
-  const usage = cgroup.usage();
-  cgroup.remove();
-  return { run, row, phases, stepSeconds, peakAnonymousBytes: anonymousBytes, peakResidentBytes: residentBytes, cgroup: usage, exitCode };
+  const { ended, outside } = await runInside(row.budgetBytes, halftone(row));
+  const lines = ended.stdout.split("\n").filter((line) => line.startsWith("{"));
+  const said = lines.map((line) => JSON.parse(line) as { report?: PhaseReport; stepSeconds?: number[] });
+  const phases = said.flatMap(({ report }) => report ?? []);
+  return { run, row, phases, stepSeconds: said.flatMap(({ stepSeconds = [] }) => stepSeconds), ...outside, exitCode: ended.code };
 }
 
-/** Runs bench/memory-run.ts; the shell that enters the cgroup becomes the process. */
-function start(settings: MemoryRow & { prepareOnly?: boolean }, enter = "true") {
-  const script = `${enter} && exec "$0" bench/memory-run.ts "$1"`;
-  const text = JSON.stringify({ ...settings, folder: path.join(folder, settings.checkpoint) });
-  const child = spawn("sh", ["-c", script, process.execPath, text], { stdio: ["ignore", "pipe", "inherit"] });
-  return { child, ended: new Promise<number | null>((resolve) => child.on("exit", resolve)) };
+async function measureTwin(row: MemoryRow, command: readonly string[]): Promise<TwinResult> {
+  const { size, steps, qtype, twin = [] } = row;
+  const quantized = qtype === undefined ? [] : ["--qtype", qtype];
+  const asked = ["--height", size, "--width", size, "--steps", steps, ...quantized, ...twin].map(String);
+  const limitBytes = Math.floor(TWIN_SHARE * freeBytes());
+  const { ended, outside } = await runInside(limitBytes, [...command, path.join(folder, row.checkpoint), ...asked]);
+  if (ended.code === 0) return { limitBytes, run: parseBenchRun(ended.stdout, "the twin"), ...outside };
+  const said = ended.stderr.trimEnd().split("\n").at(-1) ?? "";
+  return { limitBytes, failure: ended.killedBy === "SIGKILL" ? "killed: it took more than its limit" : said, ...outside };
+}
+
+/** Runs a command in a cgroup; the shell that enters it becomes the process. */
+async function runInside(limitBytes: number, command: readonly string[]): Promise<{ ended: EndedProcess; outside: Outside }> {
+  const cgroup = limitedCgroup(limitBytes);
+  const ended = await runMeasured(["sh", "-c", `${cgroup.enter} && exec "$0" "$@"`, ...command], context());
+  if (ended.code !== 0) console.error(ended.stderr);
+  const { peakAnonymousBytes, peakResidentBytes, seconds } = ended;
+  const outside = { peakAnonymousBytes, peakResidentBytes, seconds, cgroup: cgroup.usage() };
+  cgroup.remove();
+  return { ended, outside };
+}
+
+function halftone(settings: MemoryRow & { prepareOnly?: boolean }): [string, ...string[]] {
+  return [process.execPath, "bench/memory-run.ts", JSON.stringify({ ...settings, folder: path.join(folder, settings.checkpoint) })];
+}
+
+function context() {
+  return { env: process.env, signal: new AbortController().signal };
+}
+
+/** Pages of files that can be dropped count as free. */
+function freeBytes(): number {
+  const kilobytes = /^MemAvailable:\s+(\d+)/m.exec(readFileSync("/proc/meminfo", "utf8"))?.[1];
+  return kilobytes === undefined ? freemem() : Number(kilobytes) * 1024;
 }

@@ -76,7 +76,7 @@ export function barPlot(groups: readonly BarGroup[], texts: BarTexts): string {
     }
     y += heights[i] ?? 0;
   }
-  return svgPicture(WIDTH, bottom + BOTTOM, elements);
+  return svgPicture({ width: WIDTH, height: bottom + BOTTOM, title: texts.title }, elements);
 }
 
 function labelText(line: string, y: number): string {

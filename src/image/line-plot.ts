@@ -33,7 +33,7 @@ export function linePlot(curves: readonly Curve[], texts: PlotTexts): string {
   const x = (step: number) => LEFT + ((WIDTH - LEFT - RIGHT) * step) / Math.max(1, steps - 1);
   const y = (value: number) => TOP + ((HEIGHT - TOP - BOTTOM) * (high - Math.log10(value))) / (high - low);
   const decades = Array.from({ length: high - low + 1 }, (_, i) => low + i);
-  return svgPicture(WIDTH, HEIGHT, [
+  return svgPicture({ width: WIDTH, height: HEIGHT, title: texts.title }, [
     svgText(LEFT, 22, texts.title, 'font-size="14"'),
     ...decades.flatMap((power) => [
       `<line x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${svgNumber(y(10 ** power))}" y2="${svgNumber(y(10 ** power))}" stroke="#ddd"/>`,

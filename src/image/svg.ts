@@ -8,10 +8,18 @@ export function plotColour(place: number): string {
   return COLOURS[place % COLOURS.length] as string;
 }
 
-/** Puts elements into a picture of so many pixels. */
-export function svgPicture(width: number, height: number, elements: readonly string[]): string {
+/** A picture's size in pixels, and what it shows, for those who do not see it. */
+export interface SvgFrame {
+  readonly width: number;
+  readonly height: number;
+  readonly title: string;
+}
+
+/** Puts elements into a picture. */
+export function svgPicture({ width, height, title }: SvgFrame, elements: readonly string[]): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12">`,
+    `<title>${escaped(title)}</title>`,
     `<rect width="${width}" height="${height}" fill="#fff"/>`,
     ...elements,
     "</svg>",
@@ -24,8 +32,11 @@ const CONTROL = /[\0-\x08\x0b\x0c\x0e-\x1f]/g;
 
 /** A text whose line begins at (x, y), or ends or is centred there if the attributes say so. */
 export function svgText(x: number, y: number, content: string, attributes = ""): string {
-  const escaped = content.replaceAll(CONTROL, "").replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-  return `<text x="${svgNumber(x)}" y="${svgNumber(y)}"${attributes && ` ${attributes}`}>${escaped}</text>`;
+  return `<text x="${svgNumber(x)}" y="${svgNumber(y)}"${attributes && ` ${attributes}`}>${escaped(content)}</text>`;
+}
+
+function escaped(content: string): string {
+  return content.replaceAll(CONTROL, "").replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
 
 /** A coordinate, to a tenth of a pixel. */

@@ -34,7 +34,7 @@ export class Executor {
   constructor(runtime: Runtime, model: ModelGraph, plan?: HoldPlan) {
     this.runtime = runtime;
     this.model = model;
-    this.plan = plan === undefined ? planHold(model, runtime.memory) : { ...plan, peakBytes: predictPeak(model, plan) };
+    this.plan = plan === undefined ? planHold(model, runtime.memory) : { ...plan, peakBytes: predictPeak(model, plan, runtime.memory) };
     this.pieces = modelPieces(model, this.plan.segmentsPerProgram).map((piece) => ({ piece, program: undefined }));
   }
 

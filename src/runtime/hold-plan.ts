@@ -46,23 +46,27 @@ const WHOLE_UP_TO_FLOPS = 4e12;
 const NEARLY = 1.1;
 /** Segments of a program, the fastest first. */
 const STREAMED = [4, 2, 1];
-/**
- * The engine's own: buffers of its threads and operators, and what a node takes while its graph is compiled, JavaScript's and the engine's
- * together; less where a graph stays, since its memory is used again. Measured on PixArt, T5 and VAE.
- */
-const ENGINE_BYTES = 14e6;
-const NODE_BYTES: Record<HoldPlan["hold"], number> = { resident: 10e3, streamed: 16e3 };
+/** What programs take beside values, weights and results. */
+interface Overhead {
+  /** The engine's own, buffers of its threads and operators, and what the C library keeps in pieces where programs come and go. */
+  readonly fixedBytes: number;
+  /** What a node takes while its graph is compiled, JavaScript's and the engine's together. */
+  readonly nodeBytes: number;
+}
 
-/** What the C library keeps in pieces where programs come and go, call after call: measured, 50 to 120 MB with PixArt-Σ, SD3 and AuraFlow. */
-const CHURN_BYTES = 75e6;
+/** Measured on PixArt-Σ, SD3 and AuraFlow, their text encoders and VAEs (bench/memory); docs/memory.md says how near they are. */
+const OVERHEAD = {
+  kept: { fixedBytes: 14e6, nodeBytes: 10e3 },
+  streamedOnce: { fixedBytes: 50e6, nodeBytes: 5.5e3 },
+  streamedAgain: { fixedBytes: 89e6, nodeBytes: 16e3 },
+} satisfies Record<string, Overhead>;
 
 /** The fastest plan that fits the budget, or the smallest where none does. */
 export function planHold(model: ModelGraph, options: HoldOptions = {}): PlannedHold {
   const { budgetBytes = Number.POSITIVE_INFINITY } = options;
   const plans: PlannedHold[] = [];
   for (const plan of candidates(model, options)) {
-    const churn = plan.hold === "streamed" && options.isRepeated === true ? CHURN_BYTES : 0;
-    const planned = { ...plan, peakBytes: predictPeak(model, plan) + churn };
+    const planned = { ...plan, peakBytes: predictPeak(model, plan, options) };
     plans.push(planned);
     if (options.prefer !== "streamed" && planned.peakBytes <= budgetBytes) return planned;
   }
@@ -72,12 +76,13 @@ export function planHold(model: ModelGraph, options: HoldOptions = {}): PlannedH
 }
 
 /** The highest anonymous memory of a call: the engine's scratch memory and results, and values that wait for a later program. */
-export function predictPeak(model: ModelGraph, plan: HoldPlan): number {
+export function predictPeak(model: ModelGraph, plan: HoldPlan, { isRepeated = false }: Pick<HoldOptions, "isRepeated"> = {}): number {
   const pieces = modelPieces(model, plan.segmentsPerProgram);
   const given = Object.values(model.inputs).reduce((sum, { shape, dtype }) => sum + valueBytes({ shape, dtype }), 0);
   let waiting = new Map<string, number>();
   let peak = 0;
-  const predict = rememberingPrediction(NODE_BYTES[plan.hold]);
+  const streamed = isRepeated ? OVERHEAD.streamedAgain : OVERHEAD.streamedOnce;
+  const predict = rememberingPrediction(plan.hold === "resident" ? OVERHEAD.kept : streamed);
   for (const [index, piece] of pieces.entries()) {
     const between = Array.from(waiting.values()).reduce((sum, bytes) => sum + bytes, 0);
     peak = Math.max(peak, predict(piece.build()) + between);
@@ -89,7 +94,7 @@ export function predictPeak(model: ModelGraph, plan: HoldPlan): number {
 }
 
 /** A program's memory; most programs of a model differ in the names of their weights alone. */
-function rememberingPrediction(nodeBytes: number): (graph: Graph) => number {
+function rememberingPrediction({ fixedBytes, nodeBytes }: Overhead): (graph: Graph) => number {
   const known = new Map<string, number>();
   return (graph) => {
     const about = ({ dtype, shape }: Pick<Value, "dtype" | "shape">) => `${dtype}[${shape}]`;
@@ -99,7 +104,7 @@ function rememberingPrediction(nodeBytes: number): (graph: Graph) => number {
     const found = known.get(key);
     if (found !== undefined) return found;
     const { arenaBytes, outputBytes } = predictGraphMemory(graph);
-    const bytes = ENGINE_BYTES + nodeBytes * graph.nodes.length + arenaBytes + outputBytes;
+    const bytes = fixedBytes + nodeBytes * graph.nodes.length + arenaBytes + outputBytes;
     known.set(key, bytes);
     return bytes;
   };

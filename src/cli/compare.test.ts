@@ -110,13 +110,14 @@ describe("halftone compare", () => {
       "3",
     ];
     const more = ["--guidance-scale", "2.5", "--height", "64", "--width", "96", "--dtype", "float16", "--threads", "2", "--output", "o"];
-    const { asked } = await run(["some/model", ...flags, ...more, "--force", "--offline", "--no-sensitivity", "--target-error", "0.01"]);
+    const last = ["--max-memory", "2GB", "--force", "--offline", "--no-sensitivity", "--target-error", "0.01"];
+    const { asked } = await run(["some/model", ...flags, ...more, ...last]);
     expect(asked).toEqual({
       model: "some/model",
       options: {
         ...{ prompts: ["a fox", "an owl"], qtypes: ["qint8"], include: ["a*"], exclude: ["b", "c"], seed: 7, numInferenceSteps: 3 },
-        ...{ guidanceScale: 2.5, height: 64, width: 96, dtype: "float16", threads: 2, output: "o", force: true, localFilesOnly: true },
-        ...{ sensitivity: false, targetError: 0.01, signal: expect.any(AbortSignal), onEvent: expect.any(Function) },
+        ...{ guidanceScale: 2.5, height: 64, width: 96, dtype: "float16", threads: 2, maxMemory: 2e9, output: "o", force: true },
+        ...{ localFilesOnly: true, sensitivity: false, targetError: 0.01, signal: expect.any(AbortSignal), onEvent: expect.any(Function) },
       },
     });
     expect((await run(["--qtype", "qint8", "--sensitivity", "--target-psnr", "40"])).asked?.options).toMatchObject({

@@ -27,6 +27,7 @@ export interface CompareFlags {
   readonly revision?: string;
   readonly offline?: boolean;
   readonly threads?: number;
+  readonly maxMemory?: number;
   readonly output?: string;
   readonly force?: boolean;
   readonly json?: boolean;

@@ -101,7 +101,7 @@ function addGenerate(program: Command, surroundings: Surroundings): void {
   option("--fuse-qkv", "one product for queries, keys and values of the transformer");
   option("--fast", "multiply in 8-bit integers: faster, a slightly different picture; means --qtype transformer=qint8 unless told");
   addLocateOptions(option);
-  option("--max-memory <size>", "memory that may be used: bytes, or 800MB, 1.5GiB (default: what is free)", memorySize("--max-memory"));
+  addMemoryOption(option);
   option("--threads <n>", "threads of the engine", wholeNumber("--threads", 1, 256));
   option("--output <file.png>", "default: halftone-<seed>.png; several pictures get -1, -2, ...", word("--output", "the name of a file"));
   option("--save-latents <file.safetensors>", "also write the final latents", word("--save-latents", "the name of a file"));
@@ -180,6 +180,7 @@ function addCompare(program: Command, surroundings: Surroundings): void {
   option("--dtype <dtype>", "of the reference and before quantizing: float32 (default), float16, bfloat16", dtypeWord("--dtype"));
   addLocateOptions(option);
   option("--threads <n>", "threads of the engine", wholeNumber("--threads", 1, 256));
+  addMemoryOption(option);
   option("--output <folder>", "where to write grid and reports (default: halftone-compare)", word("--output", "the name of a folder"));
   option("--force", "replace the folder of an earlier comparison");
   option("--json", "print the report as JSON instead of the folder's name");
@@ -247,7 +248,7 @@ function addInspect(program: Command, surroundings: Surroundings): void {
   option("--height <pixels>", "plan for this size (default: what the model was trained for)", wholeNumber("--height", 1, 65_536));
   option("--width <pixels>", "plan for this size (default: what the model was trained for)", wholeNumber("--width", 1, 65_536));
   option("--images <n>", "plan for so many pictures at once (default: 1)", wholeNumber("--images", 1, 10_000));
-  option("--max-memory <size>", "memory that may be used: bytes, or 800MB, 1.5GiB (default: what is free)", memorySize("--max-memory"));
+  addMemoryOption(option);
   addLocateOptions(option);
   option("--json", "print one JSON object");
   command.action(async (target: string, flags: object) => {
@@ -264,6 +265,10 @@ function addCache(program: Command, { terminal }: Surroundings): void {
     refuseMoreThanOne(command, "action");
     await cache(action, flags, terminal);
   });
+}
+
+function addMemoryOption(option: ReturnType<typeof optionOf>): void {
+  option("--max-memory <size>", "memory that may be used: bytes, or 800MB, 1.5GiB (default: what is free)", memorySize("--max-memory"));
 }
 
 /** Which files of a model are meant, and where they may come from. */

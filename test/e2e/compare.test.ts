@@ -63,6 +63,13 @@ describe("settings", { timeout: 180_000 }, () => {
     expect([grid.width, grid.height]).toEqual([expect.any(Number), 3 * (64 + 8) + 8 + 22]);
   });
 
+  test("are refused before anything is loaded where they do not fit the memory that may be used", async () => {
+    const output = join(folder, "out");
+    const options = { ...FAST, qtypes: ["qint8"], maxMemory: "1MB", output };
+    await expect(compareQuantization(demoModelFolder, options)).rejects.toThrow(/pixels take .* of memory/);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
   test("are also measured in fast runs where that is asked for", async () => {
     const prompts = PROMPTS.slice(0, 1);
     const { report } = await compareQuantization(demoModelFolder, {

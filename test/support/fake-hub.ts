@@ -112,6 +112,12 @@ export class FakeHub {
     return this;
   }
 
+  /** Bytes that the storage host was asked for by range. */
+  get rangeBytes(): number {
+    const ranges = this.seen.filter(({ host }) => host === "storage").map(({ headers }) => /^bytes=(\d+)-(\d+)$/.exec(headers.range ?? ""));
+    return ranges.reduce((sum, range) => sum + Number(range?.[2]) - Number(range?.[1]) + 1, 0);
+  }
+
   get endpoint(): string {
     return `http://127.0.0.1:${(this.#hub.address() as AddressInfo).port}`;
   }

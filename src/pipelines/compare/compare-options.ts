@@ -6,7 +6,7 @@ import type { GenerateOptions, LoadOptions } from "../options.ts";
 import type { CompareEvent, QualityTarget } from "./report.ts";
 
 /** How a comparison is made. */
-export interface CompareOptions extends Omit<LoadOptions, "onEvent"> {
+export interface CompareOptions extends Omit<LoadOptions, "onEvent">, Pick<PipelineOptions, "maxMemory"> {
   /** One picture for each. */
   prompts: readonly string[];
   /** Settings, as --qtype takes them: "qint8", "transformer=qint4,text_encoder=qint8". */
@@ -52,7 +52,7 @@ const KNOWN_OPTIONS: readonly (keyof CompareOptions)[] = [
     "onEvent",
   ] as const),
   ...(["seed", "numInferenceSteps", "guidanceScale", "height", "width"] as const),
-  ...(["dtype", "threads", "revision", "variant", "subfolder", "token", "cacheDir", "localFilesOnly", "signal"] as const),
+  ...(["dtype", "threads", "revision", "variant", "subfolder", "token", "cacheDir", "localFilesOnly", "maxMemory", "signal"] as const),
 ];
 
 /** Refuses what can be refused before a model is opened. Errors: UsageError. */
@@ -98,9 +98,10 @@ export function loadOptionsOf({
   token,
   cacheDir,
   localFilesOnly,
+  maxMemory,
   signal,
 }: CompareOptions): PipelineOptions {
-  return { dtype, threads, revision, variant, subfolder, token, cacheDir, localFilesOnly, signal };
+  return { dtype, threads, revision, variant, subfolder, token, cacheDir, localFilesOnly, maxMemory, signal };
 }
 
 /** What is asked of the model for a prompt. */

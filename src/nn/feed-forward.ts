@@ -1,8 +1,15 @@
 /** Two linear layers with an activation between them, under the names that diffusers' modules give them. */
 import type { Weights } from "../checkpoint/weights.ts";
 import type { Graph, Value } from "../graph/graph.ts";
-import { gelu } from "../graph/operators.ts";
+import { concat, gelu, slice, waitFor } from "../graph/operators.ts";
+import { elementCount } from "../tensor/tensor.ts";
 import { linear } from "./linear.ts";
+
+/**
+ * Bytes of widened rows that are there at a time: those of 512 x 512 pixels, guided, with PixArt's width. Every piece unpacks the weights anew, so
+ * smaller ones would cost time.
+ */
+const WIDENED_BYTES = 64e6;
 
 /**
  * FeedForward with GELU by tanh: net.0.proj widens four times, net.2 narrows.
@@ -12,7 +19,32 @@ import { linear } from "./linear.ts";
 export function feedForward(g: Graph, weights: Weights, x: Value): Value {
   const width = x.shape.at(-1) as number;
   const net = weights.at("net");
-  return linear(g, net.at(2), linear(g, net.at(0, "proj"), x, { out: 4 * width, gelu: true }), { out: width, oneSided: true });
+  return inPieces(g, x, 4 * width, (rows) =>
+    linear(g, net.at(2), linear(g, net.at(0, "proj"), rows, { out: 4 * width, gelu: true }), { out: width, oneSided: true }),
+  );
+}
+
+/**
+ * Applies what treats every row (token) by itself and widens it on the way, some rows after the others where there are many: the widened values of
+ * a large picture would be the largest that its model has. The numbers are the same.
+ *
+ * Shapes: x [..., rows, width] -> [..., rows, any].
+ */
+export function inPieces(g: Graph, x: Value, widened: number, apply: (rows: Value) => Value): Value {
+  const axis = x.shape.length - 2;
+  const rows = x.shape[axis] as number;
+  const bytes = (4 * widened * elementCount(x.shape)) / (x.shape.at(-1) as number);
+  const size = Math.ceil(rows / Math.ceil(bytes / WIDENED_BYTES));
+  if (size >= rows) return apply(x);
+  const pieces: Value[] = [];
+  for (let first = 0; first < rows; first += size) {
+    // Of shapes that the engine does not know, so that no buffer is kept for the next block's: see waitFor.
+    const all = waitFor(g, x, pieces.at(-1) ?? x);
+    pieces.push(apply(slice(g, all, axis, first, Math.min(rows, first + size))));
+  }
+  const joined = concat(g, pieces, axis);
+  g.declareShape(joined);
+  return joined;
 }
 
 /**

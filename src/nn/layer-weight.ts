@@ -42,8 +42,9 @@ export function fusedLayerWeight(g: Graph, layers: readonly Weights[], options: 
   );
 }
 
-/** Lists a layer among those that quantization may replace. */
+/** Lists a layer among those that quantization may replace; one that is applied to its input piece by piece is still one. */
 export function noteModule(g: Graph, weights: Weights, { kind, shape, keepPrecision = false }: LayerWeightOptions): void {
+  if (g.modules.some(({ name }) => name === weights.path)) return;
   g.modules.push({ name: weights.path, kind, shape, keepPrecision });
 }
 

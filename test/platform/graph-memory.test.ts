@@ -8,8 +8,9 @@ import path from "node:path";
 import ort from "onnxruntime-node";
 import { afterAll, expect, it } from "vitest";
 import type { IntegerProducts } from "../../src/checkpoint/weights.ts";
-import type { Graph } from "../../src/graph/graph.ts";
+import type { Graph, Value } from "../../src/graph/graph.ts";
 import { encodeOnnx } from "../../src/graph/onnx.ts";
+import { add } from "../../src/graph/operators.ts";
 import { buildGraphs, type ModelGraph } from "../../src/graph/segment.ts";
 import { AutoencoderKLConfigSchema } from "../../src/models/autoencoder-kl/config.ts";
 import { autoencoderKLDecoder } from "../../src/models/autoencoder-kl/model.ts";
@@ -18,6 +19,7 @@ import { pixArtTransformer } from "../../src/models/pixart/model.ts";
 import { modelConfig } from "../../src/models/registry.ts";
 import { T5ConfigSchema } from "../../src/models/t5/config.ts";
 import { t5Encoder } from "../../src/models/t5/model.ts";
+import { feedForward } from "../../src/nn/feed-forward.ts";
 import { demoModelFolder } from "../../src/pipelines/demo-node.ts";
 import { DiffusionModel } from "../../src/pipelines/diffusion-model.ts";
 import { quantize } from "../../src/pipelines/quantization.ts";
@@ -52,6 +54,17 @@ const MODELS: Record<string, () => Promise<ModelGraph>> = {
   },
   "pixart-sigma, fast": async () => fastPixArt("signed"),
   "pixart-sigma, fast, without signs": async () => fastPixArt("unsigned"),
+  "a feed-forward in pieces": async () => {
+    const { num_attention_heads, attention_head_dim } = modelConfig(PixArtConfigSchema, embedded.config, "transformer", "");
+    const width = num_attention_heads * attention_head_dim;
+    const weights = embedded.weights().at("transformer_blocks", 0, "ff");
+    return {
+      dtype: "float32",
+      inputs: { x: { shape: [2, 10_000, width], dtype: "float32" } },
+      segments: [{ name: "ff", build: (g, { x }) => ({ x: add(g, x as Value, feedForward(g, weights, x as Value)) }) }],
+      outputs: ["x"],
+    };
+  },
   "autoencoder-kl": async () => {
     const { config, weights } = await openFixtureModel("models/vae", "diffusion_pytorch_model");
     const parsed = modelConfig(AutoencoderKLConfigSchema, config, "vae", "");

@@ -9,6 +9,7 @@ import type { Weights } from "../../checkpoint/weights.ts";
 import type { Graph, Value } from "../../graph/graph.ts";
 import { add, multiply, silu } from "../../graph/operators.ts";
 import { type AttentionOptions, attention, jointAttention } from "../../nn/attention.ts";
+import { inPieces } from "../../nn/feed-forward.ts";
 import { linear } from "../../nn/linear.ts";
 import { adaptiveVectors, layerNorm, modulatedLayerNorm } from "../../nn/norm.ts";
 import { type AuraFlowConfig, feedForwardWidth } from "./config.ts";
@@ -75,6 +76,9 @@ function feed(g: Graph, weights: Weights, x: Value, attended: Value, vectors: Ad
 /** AuraFlowFeedForward: gated by SiLU. */
 function feedForward(g: Graph, weights: Weights, x: Value): Value {
   const width = x.shape.at(-1) as number;
-  const widen = (name: string) => linear(g, weights.at(name), x, { out: feedForwardWidth(width), bias: false });
-  return linear(g, weights.at("out_projection"), multiply(g, silu(g, widen("linear_1")), widen("linear_2")), { out: width, bias: false });
+  const inner = feedForwardWidth(width);
+  return inPieces(g, x, inner, (rows) => {
+    const widen = (name: string) => linear(g, weights.at(name), rows, { out: inner, bias: false });
+    return linear(g, weights.at("out_projection"), multiply(g, silu(g, widen("linear_1")), widen("linear_2")), { out: width, bias: false });
+  });
 }

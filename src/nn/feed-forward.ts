@@ -6,10 +6,10 @@ import { elementCount } from "../tensor/tensor.ts";
 import { linear } from "./linear.ts";
 
 /**
- * Bytes of widened rows that are there at a time: those of 512 x 512 pixels, guided, with PixArt's width. Every piece unpacks the weights anew, so
- * smaller ones would cost time.
+ * Bytes of widened rows that are there at a time: they fit a cache of 32 MB, and unpacking the weights for each piece costs no more than that saves
+ * (docs/memory.md has the measurement).
  */
-const WIDENED_BYTES = 64e6;
+const WIDENED_BYTES = 32e6;
 
 /**
  * FeedForward with GELU by tanh: net.0.proj widens four times, net.2 narrows.

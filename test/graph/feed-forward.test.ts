@@ -38,7 +38,7 @@ it("gives the same bits in pieces, the last one shorter", async () => {
   const whole = await run(100, (g, x) => feedForward(g, weights, x));
   // As if each row were widened to 0.5 million values: 0.4 GB in all.
   const pieces = await run(100, (g, x) => inPieces(g, x, 5e5, (rows) => feedForward(g, weights, rows)));
-  expect([slices(whole.graph), slices(pieces.graph)]).toEqual([0, 7]);
+  expect([slices(whole.graph), slices(pieces.graph)]).toEqual([0, 13]);
   expect(pieces.values).toEqual(whole.values);
   expect(pieces.graph.modules.map(({ name }) => name)).toEqual(whole.graph.modules.map(({ name }) => name));
 });
@@ -48,8 +48,8 @@ it("never holds all widened rows of a large picture", () => {
   const graph = new Graph("float32");
   graph.output("y", feedForward(graph, layers(), graph.input("x", [2, rows, WIDTH])));
   const widenedBytes = 4 * 2 * rows * 4 * WIDTH;
-  expect(slices(graph)).toBe(Math.ceil(widenedBytes / 64e6));
+  expect(slices(graph)).toBe(Math.ceil(widenedBytes / 32e6));
   // Beside them the result, in pieces and joined.
   const resultBytes = widenedBytes / 4;
-  expect(predictGraphMemory(graph).arenaBytes).toBeLessThan(2 * resultBytes + 0.8 * widenedBytes);
+  expect(predictGraphMemory(graph).arenaBytes).toBeLessThan(2 * resultBytes + 0.7 * widenedBytes);
 });

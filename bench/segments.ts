@@ -3,8 +3,9 @@
  * kept and streamed, alternately in one run.
  *
  * usage: node bench/segments.ts MODEL [--size 512] [--blocks 12] [--tokens 20] [--rounds 5] (Node 22.18 or newer; MODEL as reference/true_size.py writes it)
+ * Writes bench/results/segments.json, size by size, and prints a Markdown table.
  */
-import { writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { type PixArtConfig, PixArtConfigSchema } from "../src/models/pixart/config.ts";
 import { pixArtConstantInputs, pixArtStepInputs, pixArtTransformer } from "../src/models/pixart/model.ts";
@@ -68,7 +69,10 @@ const rows = plans.map((plan) => ({
   rounds: plan.rounds,
 }));
 await model.dispose();
-writeFileSync("bench/results/segments.json", `${JSON.stringify({ run: describeMachine(), settings: values, rows }, undefined, 2)}\n`);
+const RESULTS = "bench/results/segments.json";
+const results: Record<string, object> = existsSync(RESULTS) ? JSON.parse(readFileSync(RESULTS, "utf8")) : {};
+results[values.size] = { run: describeMachine(), settings: values, rows };
+writeFileSync(RESULTS, `${JSON.stringify(results, undefined, 2)}\n`);
 console.log("| programs | seconds | against one | CPU seconds | predicted peak, MB |\n|---|---|---|---|---|");
 for (const { plan, seconds, ratio, cpuSeconds, peakMB } of rows)
   console.log(`| ${plan} | ${seconds.toFixed(2)} | ${ratio.toFixed(2)} | ${cpuSeconds.toFixed(1)} | ${peakMB.toFixed(0)} |`);

@@ -10,6 +10,8 @@ import { linear } from "./linear.ts";
  * (docs/memory.md has the measurement).
  */
 const WIDENED_BYTES = 32e6;
+/** Of a picture in a piece: few are multiplied in another way, and how many pictures a call holds must decide nothing. */
+const LEAST_ROWS = 64;
 
 /**
  * FeedForward with GELU by tanh: net.0.proj widens four times, net.2 narrows.
@@ -34,13 +36,14 @@ export function inPieces(g: Graph, x: Value, widened: number, apply: (rows: Valu
   const axis = x.shape.length - 2;
   const rows = x.shape[axis] as number;
   const bytes = (4 * widened * elementCount(x.shape)) / (x.shape.at(-1) as number);
-  const size = Math.ceil(rows / Math.ceil(bytes / WIDENED_BYTES));
-  if (size >= rows) return apply(x);
+  const count = Math.min(Math.ceil(bytes / WIDENED_BYTES), Math.floor(rows / LEAST_ROWS));
+  if (count <= 1) return apply(x);
+  const ends = Array.from({ length: count }, (_, i) => Math.round(((i + 1) * rows) / count));
   const pieces: Value[] = [];
-  for (let first = 0; first < rows; first += size) {
+  for (const [i, end] of ends.entries()) {
     // Of shapes that the engine does not know, so that no buffer is kept for the next block's: see waitFor.
     const all = waitFor(g, x, pieces.at(-1) ?? x);
-    pieces.push(apply(slice(g, all, axis, first, Math.min(rows, first + size))));
+    pieces.push(apply(slice(g, all, axis, ends[i - 1] ?? 0, end)));
   }
   const joined = concat(g, pieces, axis);
   g.declareShape(joined);

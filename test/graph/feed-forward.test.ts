@@ -33,14 +33,29 @@ async function run(rows: number, apply: (g: Graph, x: Value) => Value): Promise<
 
 const slices = (graph: Graph) => graph.nodes.filter(({ operator }) => operator === "Slice").length;
 
-it("gives the same bits in pieces, the last one shorter", async () => {
+it("gives the same bits in pieces", async () => {
   const weights = layers();
-  const whole = await run(100, (g, x) => feedForward(g, weights, x));
-  // As if each row were widened to 0.5 million values: 0.4 GB in all.
-  const pieces = await run(100, (g, x) => inPieces(g, x, 5e5, (rows) => feedForward(g, weights, rows)));
+  const whole = await run(1000, (g, x) => feedForward(g, weights, x));
+  // As if each row were widened to 50,000 values: 0.4 GB in all.
+  const pieces = await run(1000, (g, x) => inPieces(g, x, 5e4, (rows) => feedForward(g, weights, rows)));
   expect([slices(whole.graph), slices(pieces.graph)]).toEqual([0, 13]);
   expect(pieces.values).toEqual(whole.values);
   expect(pieces.graph.modules.map(({ name }) => name)).toEqual(whole.graph.modules.map(({ name }) => name));
+});
+
+it("makes no piece of few rows, however many pictures there are", () => {
+  const rowsOf = (rows: number, widened: number) => {
+    const found: number[] = [];
+    const g = new Graph("float32");
+    inPieces(g, g.input("x", [2, rows, WIDTH]), widened, (piece) => {
+      found.push(piece.shape[1] as number);
+      return piece;
+    });
+    return found;
+  };
+  expect(rowsOf(1000, 3e4)).toEqual([125, 125, 125, 125, 125, 125, 125, 125]);
+  expect(rowsOf(200, 1e9)).toEqual([67, 66, 67]);
+  expect(rowsOf(100, 1e9)).toEqual([100]);
 });
 
 it("never holds all widened rows of a large picture", () => {

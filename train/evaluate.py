@@ -1,21 +1,26 @@
 """Measures prompt following: how often a picture of a held-out prompt has the asked subject and colour, judged by classifier.py.
 
-Runs diffusers in float32, and with transformer and text encoder quantized by optimum-quanto. Compositions are measured too: big
-and small by the height of what is drawn, left and right by its middle, pairs by judging each half. Writes evaluation JSON and
-one grid for each qtype.
+Runs diffusers in float32, and with transformer and text encoder quantized by optimum-quanto; or, with --halftone, halftone's command, for which
+"qint8 --fast" is a qtype, too. Compositions are measured in float32: big and small by the height of what is drawn, left and right by its
+middle, pairs by judging each half. Writes evaluation.json and one grid for each qtype.
 
-usage: python train/evaluate.py MODEL [--qtypes float32,qint8,...] [--output FOLDER] [--seeds N] [--every K]
+usage: python train/evaluate.py MODEL [--qtypes float32,qint8,...] [--halftone "node dist/cli/main.js"] [--output FOLDER] [--seeds N] [--every K]
 """
 
 import argparse
 import json
+import shlex
+import subprocess
+import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy
 import torch
 from diffusers import PixArtSigmaPipeline
 from optimum import quanto
+from PIL import Image
 from torch.nn import functional
 
 import classifier
@@ -95,20 +100,35 @@ def score_composed(judge, cases, pictures):
     return {kind: [sum(values), len(values)] for kind, values in scores.items()}
 
 
-def open_model(folder, qtype):
+def by_halftone(command, folder, qtype, prompts, first_seed=0):
+    """Pictures as sample.generate makes them, each by a process of halftone's command."""
+    flags = [] if qtype == "float32" else ["--qtype", *qtype.split()]
+    pictures = []
+    with tempfile.TemporaryDirectory() as own:
+        file = Path(own) / "picture.png"
+        asked = ["--model", str(folder), *flags, "--steps", "20", "--guidance-scale", "4.5", "--output", str(file), "--force", "--quiet"]
+        for index, prompt in enumerate(prompts):
+            subprocess.run([*command, "generate", *asked, "--seed", str(first_seed + index), "--", prompt], check=True)
+            with Image.open(file) as picture:
+                pictures.append(numpy.asarray(picture.convert("RGB")))
+    return pictures
+
+
+def by_diffusers(folder, qtype):
     pipeline = PixArtSigmaPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     if qtype != "float32":
         for part in (pipeline.transformer, pipeline.text_encoder):
             quanto.quantize(part, weights=getattr(quanto, qtype))
             quanto.freeze(part)
-    return pipeline
+    return partial(sample.generate, pipeline)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--qtypes", default="float32,qfloat8,qint8,qint4,qint2")
+    parser.add_argument("--halftone", type=shlex.split, metavar="COMMAND", help="make the pictures with it instead of diffusers")
     parser.add_argument("--output", type=Path, default=FOLDER / "evaluation")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--composed", type=int, default=32, help="0: single subjects only")
@@ -123,8 +143,9 @@ def main():
     composed = composed_cases(args.composed)
     results = {}
     for qtype in args.qtypes.split(","):
-        pipeline, started = open_model(args.model, qtype), time.monotonic()
-        pictures = sample.generate(pipeline, [case[0] for case in cases])
+        started = time.monotonic()
+        draw = partial(by_halftone, args.halftone, args.model, qtype) if args.halftone else by_diffusers(args.model, qtype)
+        pictures = draw([case[0] for case in cases])
         subjects, colours = judged(judge, pictures)
         right = [(s == c[1], dataset.COLOUR_NAMES[k] == c[2]) for s, k, c in zip(subjects, colours, cases, strict=True)]
         results[qtype] = {
@@ -134,9 +155,9 @@ def main():
             "both": sum(all(r) for r in right) / len(right),
             "wrong": [c[0] for r, c in zip(right, cases, strict=True) if not all(r)],
         }
-        dataset.grid(pictures, 14, args.output / f"held-out-{qtype}.png")
+        dataset.grid(pictures, 14, args.output / f"held-out-{qtype.replace(' ', '')}.png")
         if composed and qtype == "float32":
-            drawn = sample.generate(pipeline, [case[0] for case in composed], first_seed=1000)
+            drawn = draw([case[0] for case in composed], first_seed=1000)
             results[qtype]["composed"] = score_composed(judge, composed, drawn)
             dataset.grid(drawn, 16, args.output / f"composed-{qtype}.png")
         results[qtype]["seconds"] = round(time.monotonic() - started, 1)

@@ -64,7 +64,7 @@ describe("halftone bench", () => {
     const { asked } = await run(["m", ...matrix, ...rest, "--max-memory", "1GB", "--output", "o", "--force"]);
     expect(asked).toMatchObject({
       ...{ qtypes: ["none", "qint8"], dtypes: ["float16", "float32"], images: [1, 4], fuseQkv: true, fast: true, exclude: ["proj_out"] },
-      ...{ peerDtypes: ["bfloat16"], runs: 5, output: "o", force: true, settings: { threads: 2, maxMemory: 1e9 } },
+      ...{ peerDtypes: ["bfloat16"], runs: 5, output: "o", force: true, settings: { threads: 2, maxMemory: 1e9, peers: "python peer.py" } },
       measurePeer: expect.any(Function),
     });
   });
@@ -94,6 +94,12 @@ describe("halftone bench", () => {
     [["--dtype", "float64"], '--dtype expects float32, float16 or bfloat16, got "float64"'],
     [["--peers", "  "], "--peers expects a command, got an empty text"],
     [["--peers", "python 'peer.py"], "--peers has a quote without its end: python 'peer.py"],
+    [
+      ["--peers", ".venv/bin/pythn reference/peer.py"],
+      '--peers expects a command, but there is no ".venv/bin/pythn"',
+      "in a clone, reference/setup.sh makes .venv/bin/python for reference/peer.py",
+    ],
+    [["--include", "proj_out"], 'there is no option "--include"', "halftone bench --help lists the options"],
     [["--peer-dtype", "float16"], "--peer-dtype says what the peer calculates in, but none is named", "name its command with --peers"],
   ])("%j is misuse", async (args, message, hint) => {
     const { code, stderr, asked } = await run(args);

@@ -1,5 +1,7 @@
 /** halftone bench: time and memory of many settings, each in a process of its own, beside a peer's if one is named. */
-import type { BenchReport, BenchRow, ComputeDType } from "../index.ts";
+
+import { existsSync } from "node:fs";
+import { type BenchReport, type BenchRow, type ComputeDType, UsageError } from "../index.ts";
 import { measureHalftone, measurePeer } from "./bench-runner.ts";
 import { commandWords } from "./command-words.ts";
 import { printResult } from "./print-result.ts";
@@ -44,7 +46,7 @@ const DEFAULT_PROMPT = "a small cactus with a happy face in the Sahara desert";
 export async function bench(model: string | undefined, flags: BenchFlags, { library, terminal, signal }: Surroundings): Promise<void> {
   const { dtype, qtype, exclude, fuseQkv, fast, images, peerDtype, runs, force, quiet, peers } = flags;
   const { output = DEFAULT_OUTPUT, prompt = DEFAULT_PROMPT, seed = 0 } = flags;
-  const peer = peers === undefined ? undefined : commandWords(peers, "--peers");
+  const peer = peers === undefined ? undefined : peerCommand(peers);
   const task = { model: model ?? library.demoModelFolder, prompt, seed, flags, env: terminal.env, signal };
   const progress = await createProgress(terminal, quiet === true);
   const { report } = await library
@@ -69,9 +71,20 @@ export async function bench(model: string | undefined, flags: BenchFlags, { libr
   printResult(terminal, flags, { object: report, summary: `${output}\n${summary(report)}`, names: [output] });
 }
 
+/** A program that is not there is misuse: halftone's first run would be in vain. One without a folder is looked for by the system. */
+function peerCommand(text: string): readonly [string, ...string[]] {
+  const words = commandWords(text, "--peers");
+  const [program] = words;
+  if (/[\\/]/.test(program) && !existsSync(program))
+    throw new UsageError(`--peers expects a command, but there is no ${JSON.stringify(program)}`, {
+      hint: "in a clone, reference/setup.sh makes .venv/bin/python for reference/peer.py",
+    });
+  return words;
+}
+
 /** What a figure also depends on, as far as it was said. */
-function settingsOf({ threads, maxMemory, variant, revision }: BenchFlags): Record<string, string | number> {
-  const settings = { threads, maxMemory, variant, revision };
+function settingsOf({ threads, maxMemory, variant, revision, peers }: BenchFlags): Record<string, string | number> {
+  const settings = { threads, maxMemory, variant, revision, peers };
   return Object.fromEntries(Object.entries(settings).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])));
 }
 

@@ -16,7 +16,6 @@ const measured: Measured = {
   pictures: [{ psnr: 29.44, ssim: 0.98765 }],
   latentErrors: [0.03],
   predictionError: 0.0339,
-  subjectAndColour: null,
 };
 const proposal = {
   target: { psnr: 40 },

@@ -29,7 +29,7 @@ export function misuse(error: CommanderError, program: Command, args: readonly s
       if (isMisplaced && owner !== undefined) {
         return new UsageError(`option ${flag} stands before its command`, { hint: `write halftone ${owner.name()} ... ${flag} ...` });
       }
-      return unknownFlag(flag, command === undefined ? [...flagsOf(program), ...commands.flatMap(flagsOf)] : flagsOf(command));
+      return unknownFlag(flag, command ?? program, command === undefined ? commands : []);
     }
     case "commander.optionMissingArgument":
       return new UsageError(`${named.split(" ")[0]} needs a value, got none`);
@@ -45,6 +45,9 @@ export function flagsOf(command: Command): string[] {
   return [...command.options, ...(command.parent?.options ?? [])].flatMap(({ long }) => long ?? []).concat("--help");
 }
 
+/** What a flag must not be taken for. */
+const OPPOSITE: Readonly<Record<string, string>> = { "--exclude": "--include" };
+
 /** The flags of other tools that halftone has nothing for, and why. */
 const UNSUPPORTED: Readonly<Record<string, string>> = {
   "--lora": "LoRA weights are not supported",
@@ -58,12 +61,15 @@ const UNSUPPORTED: Readonly<Record<string, string>> = {
   "--init-image": "pictures as input are not supported",
 };
 
-/** The error for a flag that there is not: named if other tools have it, else answered with the nearest. */
-function unknownFlag(flag: string, known: readonly string[]): UsageError {
+/** The error for a flag that a command does not have: named if other tools have it, else answered with the nearest. */
+function unknownFlag(flag: string, command: Command, others: readonly Command[]): UsageError {
   const reason = UNSUPPORTED[flag];
   if (reason !== undefined) return new UsageError(`option ${flag} was given, but ${reason}`);
+  // A flag that takes layers in must not become the one that leaves them out.
+  const known = [command, ...others].flatMap(flagsOf).filter((name) => flag !== OPPOSITE[name]);
   const near = nearestWord(flag, known);
+  const of = command.parent === null ? "generate" : command.name();
   return new UsageError(`there is no option ${JSON.stringify(flag)}`, {
-    hint: near === undefined ? "halftone generate --help lists the options" : `did you mean ${near}?`,
+    hint: near === undefined ? `halftone ${of} --help lists the options` : `did you mean ${near}?`,
   });
 }

@@ -12,7 +12,6 @@ export function comparisonMarkdown(report: CompareReport): string {
     `# ${model}: quantized against ${dtype}`,
     `${pipeline}, ${width} x ${height}, ${steps} steps, guidance ${guidanceScale}; halftone ${version}, model ${report.modelHash.slice(0, 12)}. Errors are relative RMS against ${dtype} at equal seeds.`,
     settingsTable(report),
-    "Subject and colour: the share of pictures that show what was asked for is not measured here; for the embedded model `train/evaluate.py` measures it.",
     "![a row for each setting, a column for each prompt](grid.png)",
     "![relative error of the latents after each step](latents.svg)",
     ...variants.flatMap((variant) => variantSection(variant)),
@@ -30,7 +29,7 @@ function percent(share: number): string {
 }
 
 function settingsTable({ dtype, reference, variants }: CompareReport): string {
-  const float = ["", megabytes(reference.weightBytes), "", "", "", "", "", reference.secondsPerStep.toFixed(3), ""];
+  const float = ["", megabytes(reference.weightBytes), "", "", "", "", "", reference.secondsPerStep.toFixed(3)];
   const rows = variants.flatMap(({ label, measured, proposal }) => [
     [markdownCode(label), ...measuredCells(measured)],
     ...(proposal === null || proposal.layers.length === 0
@@ -46,7 +45,6 @@ function settingsTable({ dtype, reference, variants }: CompareReport): string {
     "of the latents after step 1",
     "after the last",
     "s/step",
-    "subject and colour",
   ];
   return markdownTable(head, [[dtype, ...float.slice(1)], ...rows]);
 }
@@ -63,7 +61,6 @@ function measuredCells(measured: Measured): string[] {
     percent(latentErrors[0] ?? 0),
     percent(latentErrors.at(-1) ?? 0),
     measured.secondsPerStep.toFixed(3),
-    measured.subjectAndColour === null ? "" : percent(measured.subjectAndColour),
   ];
 }
 

@@ -3,6 +3,7 @@
 import type { Pixels } from "../../image/pixels.ts";
 import { meanSquaredError, psnrOf, ssim } from "../../image/similarity.ts";
 import type { FloatTensor } from "../../tensor/tensor.ts";
+import { median } from "../bench/statistics.ts";
 import type { PipelineEvent } from "../events.ts";
 import type { PipelineParts } from "../parts.ts";
 import type { PipelineClass } from "../pipeline-class.ts";
@@ -64,7 +65,6 @@ export async function measurePictures(maker: Maker, pipelineClass: PipelineClass
     pictures: squared.map((value, i) => similar(value, ssims[i] as number)),
     latentErrors: errors.map((sum) => sum.relative()),
     predictionError: null,
-    subjectAndColour: null,
   };
   return { measured, pictures };
 }
@@ -93,14 +93,9 @@ async function makePictures(
     }
   }
   onPicture(requests.length, requests.length);
-  return { pictures, secondsPerStep: median(seconds) };
+  return { pictures, secondsPerStep: median(seconds) ?? 0 };
 }
 
 function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? 0;
 }

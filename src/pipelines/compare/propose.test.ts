@@ -19,7 +19,7 @@ const sensitivity: Sensitivity = {
 };
 
 /** `worse`: how many times as large the errors of what stays quantized really are. PSNR is 20 dB at an error of 0.1. */
-async function proposal(target: QualityTarget, worse = 1, exclude: string[] = []) {
+async function proposal(target: QualityTarget, worse = 1, exclude: string[] = [], include: string[] = []) {
   const tried: string[][] = [];
   const names = (layers: LayersByPart) => [...(layers.get("transformer") ?? [])];
   const error = (quantized: readonly string[]) => Math.sqrt(quantized.reduce((sum, name) => sum + (ERRORS[name] as number) ** 2, 0));
@@ -34,14 +34,13 @@ async function proposal(target: QualityTarget, worse = 1, exclude: string[] = []
       pictures: [],
       latentErrors: [],
       predictionError: factor * error(quantized),
-      subjectAndColour: null,
     };
   };
   const variant: Variant = {
     label: "qint4",
     spec: "qint4",
     fast: false,
-    include: [],
+    include,
     exclude,
     measured: measured(["a", "b", "c"], 1),
     sensitivity: null,
@@ -95,5 +94,6 @@ describe("layers to keep float", () => {
 
   test("stand beside what the caller excludes", async () => {
     expect((await proposal({ error: 0.042 }, 1, ["*.emb*"])).flags).toBe("--exclude '*.emb*' --exclude a");
+    expect((await proposal({ error: 0.042 }, 1, [], ["?", "proj"])).flags).toBe("--include '?' --include proj --exclude a");
   });
 });

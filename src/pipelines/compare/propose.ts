@@ -79,6 +79,7 @@ function costsByName(layers: readonly LayerSensitivity[]): LayerCost[] {
   return Array.from(costs, ([name, { square, savedBytes }]) => ({ name, error: Math.sqrt(square), savedBytes }));
 }
 
-function flagsOf({ exclude }: Variant, layers: readonly string[]): string {
-  return [...exclude, ...layers].map((pattern) => `--exclude ${/^[\w.-]+$/.test(pattern) ? pattern : `'${pattern}'`}`).join(" ");
+function flagsOf({ include, exclude }: Variant, layers: readonly string[]): string {
+  const flag = (name: string) => (pattern: string) => `--${name} ${/^[\w.-]+$/.test(pattern) ? pattern : `'${pattern}'`}`;
+  return [...include.map(flag("include")), ...[...exclude, ...layers].map(flag("exclude"))].join(" ");
 }

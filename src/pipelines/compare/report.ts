@@ -24,8 +24,6 @@ export interface Measured {
   readonly latentErrors: readonly number[];
   /** Relative RMS error of the transformer's prediction for the same latents, as the scheduler is given it; null where it was not measured. */
   readonly predictionError: number | null;
-  /** Share of the pictures with the asked subject and colour: train/evaluate.py measures it for the embedded model; null here. */
-  readonly subjectAndColour: number | null;
 }
 
 /** A layer that was quantized alone. */

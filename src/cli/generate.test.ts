@@ -8,6 +8,16 @@ import { CheckpointError, readRecipe } from "../index.ts";
 workInEmptyFolder();
 
 describe("generate", () => {
+  test("what does not fit --max-memory is refused before a model is downloaded", async () => {
+    const args = ["generate", "a fox", "--model", "some/model", "--max-memory", "1GB"];
+    const refused = await run(args, { problem: "too large" });
+    expect(refused).toMatchObject({ code: 2, asked: undefined });
+    expect(refused.stderr).toContain("error: a fox in 1000000000: too large\nhint:  allow 2.0 GB\n");
+    expect(await run(args)).toMatchObject({ code: 0, asked: { model: "some/model", load: { maxMemory: 1e9 } } });
+    // What is here already has the library's own word.
+    expect((await run(["generate", "a fox", "--model", ".", "--max-memory", "1GB"], { problem: "too large" })).code).toBe(0);
+  });
+
   test("asks the library for what the flags say", async () => {
     const args = ["generate", "", "--negative-prompt", "-1", "--seed", "-3", "--steps", "4", "--guidance-scale", "1.5", "--height", "32"];
     const more = ["--width", "48", "--images", "2", "--dtype", "bfloat16", "--variant", "fp16", "--revision", "v1", "--threads", "3"];

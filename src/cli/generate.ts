@@ -4,15 +4,24 @@
  * Everything that can be refused is refused before the model is opened. Files are written when all pictures are there, and all of them or
  * none, so that a run that fails or is cancelled leaves nothing behind.
  */
+import { existsSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
-import { CancelledError, type GeneratedImage, latentsFile, type PipelineEvent, type RunReport, writeWholeFiles } from "../index.ts";
+import {
+  CancelledError,
+  type GeneratedImage,
+  latentsFile,
+  type PipelineEvent,
+  type RunReport,
+  UsageError,
+  writeWholeFiles,
+} from "../index.ts";
 import { checkOutputs, defaultPath, numberedPath } from "./output-files.ts";
 import { printResult } from "./print-result.ts";
 import { createProgress, type Progress } from "./progress.ts";
 import { type GenerateFlags, planRequest, type Request, warningsAfter } from "./request.ts";
 import { RunRecord } from "./run-record.ts";
 import { resultJson, summaryLine } from "./summary.ts";
-import type { OpenPipeline, Surroundings } from "./surroundings.ts";
+import type { Library, OpenPipeline, Surroundings } from "./surroundings.ts";
 import { visibleText } from "./units.ts";
 
 /** Runs the command; errors as the library's. */
@@ -53,6 +62,7 @@ async function run(
     record.note(event);
     progress.show(event);
   };
+  await refuseUnfit(request, library, signal);
   const started = performance.now();
   const pipeline = await library.openPipeline(request.model, { ...request.load, signal, onEvent });
   const loadSeconds = (performance.now() - started) / 1000;
@@ -71,6 +81,15 @@ async function run(
   const { report } = record;
   if (report === undefined) throw new Error("a run ended without its summary");
   return { record, report, loadSeconds };
+}
+
+/** A model on the Hub whose pictures do not fit --max-memory is not downloaded for them. */
+async function refuseUnfit({ model, load, prompt, generate: asked, quantization }: Request, library: Library, signal: AbortSignal) {
+  if (load.maxMemory === undefined || existsSync(model)) return;
+  const { height, width, numImagesPerPrompt, guidanceScale, negativePrompt, useResolutionBinning, maxSequenceLength, fast } = asked;
+  const sizes = { height, width, numImagesPerPrompt, guidanceScale, negativePrompt, useResolutionBinning, maxSequenceLength, fast };
+  const { problem, hint } = await library.planModel(model, { ...load, ...sizes, prompt, quantization, signal });
+  if (problem !== undefined) throw new UsageError(problem, { hint });
 }
 
 /** What a fast run multiplies are 8-bit weights: a transformer that has none gets them. */

@@ -1,6 +1,15 @@
 /** halftone inspect: what a model consists of, or what a picture was made with. */
 import { stat } from "node:fs/promises";
-import { type LoadOptions, type ModelPlan, type ModelReport, type PartReport, type Recipe, UsageError } from "../index.ts";
+import {
+  CancelledError,
+  HalftoneError,
+  type LoadOptions,
+  type ModelPlan,
+  type ModelReport,
+  type PartReport,
+  type Recipe,
+  UsageError,
+} from "../index.ts";
 import { recipeOf } from "./picture-file.ts";
 import { planReport } from "./plan-report.ts";
 import type { Surroundings } from "./surroundings.ts";
@@ -31,28 +40,39 @@ export async function inspect(target: string, flags: InspectFlags, { library, te
   }
   const options: LoadOptions = { variant: flags.variant, revision: flags.revision, localFilesOnly: flags.offline, signal };
   const report = await library.inspectModel(target, options);
-  const plan = await planOf(target, report, flags, options, library);
-  if (flags.json === true) terminal.stdout.write(`${JSON.stringify({ ...report, plan }, undefined, 2)}\n`);
-  else terminal.stdout.write(`${modelReport(report)}${plan === undefined ? "" : `\n${planReport(plan)}`}`);
+  const { plan, reason } = await planOf(target, report, flags, options, library);
+  if (flags.json === true) {
+    terminal.stdout.write(`${JSON.stringify({ ...report, plan }, undefined, 2)}\n`);
+    return;
+  }
+  terminal.stdout.write(modelReport(report));
+  if (plan !== undefined) terminal.stdout.write(`\n${planReport(plan)}`);
+  if (reason !== undefined) terminal.stdout.write(`\nno pictures can be planned: ${reason}\n`);
 }
 
-/** The plan of a pipeline that halftone runs; of anything else there is none, unless one was asked for. */
+/** The plan of a pipeline that halftone runs; where there can be none the reason, which is an error if a plan was asked for. */
 async function planOf(
   target: string,
   report: ModelReport,
   { qtype, include, exclude, height, width, images, maxMemory }: InspectFlags,
   options: LoadOptions,
   library: Surroundings["library"],
-): Promise<ModelPlan | undefined> {
+): Promise<{ plan?: ModelPlan; reason?: string }> {
   if (qtype === undefined && (include ?? exclude) !== undefined)
     throw new UsageError(`${include ? "--include" : "--exclude"} says which layers are quantized, but nothing is`, {
       hint: "add --qtype, such as --qtype qint8",
     });
   const isAsked = [qtype, height, width, images, maxMemory].some((flag) => flag !== undefined);
   const isPipeline = report.parts.every(({ name, isSupported }) => name !== "" && isSupported !== false);
-  if (!isPipeline && !isAsked) return undefined;
+  if (!isPipeline && !isAsked) return {};
   const quantization = qtype === undefined ? undefined : { spec: qtype, include, exclude };
-  return library.planModel(target, { ...options, quantization, height, width, numImagesPerPrompt: images, maxMemory });
+  try {
+    const sizes = { height, width, numImagesPerPrompt: images };
+    return { plan: await library.planModel(target, { ...options, ...sizes, quantization, maxMemory }) };
+  } catch (error) {
+    if (isAsked || !(error instanceof HalftoneError) || error instanceof CancelledError) throw error;
+    return { reason: error.message };
+  }
 }
 
 /** A model is a folder or an id; a file is a picture, and so is what is called one. */

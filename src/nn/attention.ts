@@ -2,6 +2,7 @@
 import type { Weights } from "../checkpoint/weights.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import { concat, multiHeadAttention, reshape, slice } from "../graph/operators.ts";
+import { inPieces } from "./in-pieces.ts";
 import { fusedLinear, linear } from "./linear.ts";
 
 /** Shape of any attention layer. */
@@ -30,8 +31,10 @@ export interface AttentionOptions extends HeadOptions {
  */
 export function attention(g: Graph, weights: Weights, x: Value, options: AttentionOptions): Value {
   const [query, key, value] = headInputs(g, weights, x, options.context ?? x, OWN, options);
-  const scale = 1 / Math.sqrt(options.headDim);
-  const mixed = multiHeadAttention(g, query, key, value, { heads: options.heads, scale, keyMask: options.keyMask });
+  const { heads, headDim, keyMask } = options;
+  const mix = (queries: Value) => multiHeadAttention(g, queries, key, value, { heads, scale: 1 / Math.sqrt(headDim), keyMask });
+  // With a mask the engine writes out the scores of all keys.
+  const mixed = keyMask === undefined ? mix(query) : inPieces(g, query, heads * (key.shape[1] as number), mix);
   return linear(g, weights.at("to_out", 0), mixed, { out: x.shape.at(-1) as number, bias: options.outBias !== false });
 }
 

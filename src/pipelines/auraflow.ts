@@ -63,9 +63,9 @@ export const auraFlow: PipelineClass<FloatTensor> = {
     const config = transformerConfig(parts);
     const patches = (size.latentHeight * size.latentWidth) / config.patch_size ** 2;
     const tokens = request.maxSequenceLength;
-    // Hidden states, queries, keys, values and the rows of a feed-forward, of both sequences; the text as it comes.
-    const perPicture = (patches + tokens) * innerWidth(config) * 8 + tokens * config.joint_attention_dim;
-    return 4 * request.numImagesPerPrompt * (request.guided ? 2 : 1) * perPicture;
+    // Guided in two calls: hidden states, their norm, queries, keys and values, of both sequences; the text as it comes.
+    const perPicture = (patches + tokens) * innerWidth(config) * 5 + tokens * config.joint_attention_dim;
+    return 4 * request.numImagesPerPrompt * perPicture;
   },
 
   // diffusers' AuraFlow passes over a VAE's shift_factor.

@@ -244,12 +244,13 @@ export class DiffusionModel {
     this.#marks = new Map();
   }
 
-  /** From now on the part looks as freeze() would leave it, but its quantized weights cannot be read: for plans, before there are any. */
-  assumeFrozen(): void {
-    if (this.#marks.size === 0) return;
-    const tensors = new Map(this.#table.tensors);
+  /** Shows `use` the part as freeze() would leave it, but for its quantized weights, which cannot be read: for plans, before there are any. */
+  asIfFrozen<T>(use: () => T): T {
+    const [table, marks] = [this.#table, this.#marks];
+    if (marks.size === 0) return use();
+    const tensors = new Map(table.tensors);
     for (const { name, shape, keepPrecision } of this.modules) {
-      const mark = this.#marks.get(name);
+      const mark = marks.get(name);
       const stored = tensors.get(`${name}.weight`);
       if (mark === undefined || stored === undefined) continue;
       tensors.delete(stored.name);
@@ -261,9 +262,13 @@ export class DiffusionModel {
         tensors.set(tensor, { name: tensor, dtype: layout.dtype, shape: layout.shape, source: stored.source, offset: 0, sizeBytes });
       }
     }
-    const qtypes = new Map(Array.from(this.#marks, ([name, { qtype }]) => [name, qtype.name]));
-    this.#table = { ...this.#table, tensors, qtypes };
-    this.#marks = new Map();
+    try {
+      this.#table = { ...table, tensors, qtypes: new Map(Array.from(marks, ([name, { qtype }]) => [name, qtype.name])) };
+      this.#marks = new Map();
+      return use();
+    } finally {
+      [this.#table, this.#marks] = [table, marks];
+    }
   }
 
   /**
@@ -370,4 +375,9 @@ function classNameOf(config: Readonly<Record<string, unknown>>, part: string, wh
   const found = configClass(config);
   if (found !== undefined) return found.className;
   throw new CheckpointError(`${part} config names no class, expected _class_name or architectures`, { where });
+}
+
+/** Shows `use` several parts as freezing all of them would leave them. */
+export function asIfFrozen<T>(models: readonly DiffusionModel[], use: () => T): T {
+  return models.reduce((inner, model) => () => model.asIfFrozen(inner), use)();
 }

@@ -172,22 +172,16 @@ export interface Planned {
   readonly limits: PlanLimits;
 }
 
-/**
- * Refuses a request that no plan fits, and says what would fit.
- *
- * Errors: UsageError.
- */
-export function refuseUnfit(plan: MemoryPlan, planned: Planned): never {
-  throw new UsageError(
-    `${whatItTakes(plan, planned)}, and of the ${gigabytes(planned.limits.maxBytes)} that may be used ${gigabytes(Math.max(0, plan.budgetBytes))} are for that`,
-    { hint: whatFits(plan, planned) },
-  );
+/** The error for a request that no plan fits, with what would fit. */
+export function unfitError(plan: MemoryPlan, planned: Planned): UsageError {
+  const allowed = `of the ${gigabytes(planned.limits.maxBytes)} that may be used ${gigabytes(plan.budgetBytes)} are for that`;
+  return new UsageError(`${whatItTakes(plan, planned)}, and ${allowed}`, { hint: whatFits(plan, planned) });
 }
 
-/** The same in words, where nobody has set a limit: what is free may grow, and the system may have means of its own. */
-export function warnOfUnfit(plan: MemoryPlan, planned: Planned): string {
+/** The same in words, where nobody has set a limit, or one above what is free: that may grow, and the system may have means of its own. */
+export function warnOfUnfit(plan: MemoryPlan, planned: Planned, freeBytes: number): string {
   return (
-    `${whatItTakes(plan, planned)}, more than the ${gigabytes(plan.budgetBytes)} that are free for that: ` +
+    `${whatItTakes(plan, planned)}, more than the ${gigabytes(freeBytes)} that are free for that: ` +
     ["it may become slow, or be stopped by the system", ...smallerRequests(planned)].join("; ")
   );
 }
@@ -198,8 +192,9 @@ function whatItTakes(plan: MemoryPlan, { request: { height, width, numImagesPerP
 }
 
 /** What would fit where a plan does not, in words. */
-export function whatFits(plan: MemoryPlan, planned: Planned): string {
-  const needed = Math.ceil((highestPhase(plan).peakBytes / (1 - FILE_SHARE) + LEAST_FILE_BYTES) / 1e8) * 1e8;
+function whatFits(plan: MemoryPlan, planned: Planned): string {
+  const { peakBytes } = highestPhase(plan);
+  const needed = Math.ceil(Math.max(peakBytes / (1 - FILE_SHARE), peakBytes + LEAST_FILE_BYTES) / 1e8) * 1e8;
   return [`allow ${gigabytes(needed)}`, ...smallerRequests(planned)].join(", or ");
 }
 
@@ -213,7 +208,11 @@ function smallerRequests({ pipeline, parts, request, limits }: Planned): string[
   const multiple = pipeline.defaults(parts).sizeMultiple;
   const scaled = (side: number, share: number) => Math.max(multiple, Math.floor((side * share) / multiple) * multiple);
   const share = SMALLER.find((candidate) => fits({ height: scaled(height, candidate), width: scaled(width, candidate) }));
+  const isOneProgram = limits.prefer === "resident";
   const offers = [
+    ...(isOneProgram && planMemory(pipeline, parts, request, pipeline.workSize(parts, request), { ...limits, prefer: undefined }).fits
+      ? ["the model without enableModelCpuOffload(), which makes the transformer one program"]
+      : []),
     ...(images > 1 && fits({ numImagesPerPrompt: 1 }) ? ["one picture at a time"] : []),
     ...(share === undefined ? [] : [`${scaled(width, share)} x ${scaled(height, share)} pixels`]),
   ];
@@ -225,5 +224,5 @@ function highestPhase({ phases }: MemoryPlan): PhasePlan {
 }
 
 function gigabytes(bytes: number): string {
-  return `${(bytes / 1e9).toFixed(2)} GB`;
+  return `${(Math.max(0, bytes) / 1e9).toFixed(2)} GB`;
 }

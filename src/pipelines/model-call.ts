@@ -27,15 +27,20 @@ export async function* callModel<const Output extends string>(
 ): AsyncGenerator<PipelineEvent, Record<Output, FloatTensor>> {
   const run = call.executor.run(inputs, call.signal);
   const { phase } = call;
-  for (;;) {
-    const { done, value } = await run.next();
-    if (!done) {
-      yield { type: "segment", phase, part: call.model.part, ...value };
-      continue;
+  try {
+    for (;;) {
+      const { done, value } = await run.next();
+      if (!done) {
+        yield { type: "segment", phase, part: call.model.part, ...value };
+        continue;
+      }
+      const outputs = call.outputs.map((name) => [name, value[name] as FloatTensor] as const);
+      if (!outputs.every(([, { data }]) => allFinite(data))) throw await explainNonFinite(call);
+      return Object.fromEntries(outputs) as Record<Output, FloatTensor>;
     }
-    const outputs = call.outputs.map((name) => [name, value[name] as FloatTensor] as const);
-    if (!outputs.every(([, { data }]) => allFinite(data))) throw await explainNonFinite(call);
-    return Object.fromEntries(outputs) as Record<Output, FloatTensor>;
+  } finally {
+    // Whoever leaves the loop early leaves it in the middle of the run, which has programs and files to give back.
+    await run.return({});
   }
 }
 

@@ -186,7 +186,7 @@ function checkSchedulerClass({ className, schedulers }: PipelineClass, got: stri
   });
 }
 
-function refuseUnknown(options: PipelineOptions): void {
+export function refuseUnknown(options: PipelineOptions): void {
   for (const name of Object.keys(options)) {
     if ((KNOWN_OPTIONS as readonly string[]).includes(name)) continue;
     const near = nearestWord(name, KNOWN_OPTIONS);

@@ -19,7 +19,7 @@ import { quantizeParts } from "./quantization.ts";
 import { Queue } from "./queue.ts";
 import { recipeOf } from "./recipe-of.ts";
 import { checkRequest, type Request } from "./request.ts";
-import { run } from "./run.ts";
+import { refuseUnfit, run } from "./run.ts";
 
 /** What generate() returns. */
 export interface GenerateResult {
@@ -143,7 +143,10 @@ export class DiffusionPipeline {
     this.#parts.memory = { ...this.#parts.memory, prefer: "resident" };
   }
 
-  /** Works through every part a few segments at a time, each released before the next is read: the least memory, in some more time. */
+  /**
+   * Works through every model a few segments at a time, each released before the next is read: the least memory that the transformer and the text
+   * encoders can do with, in some more time. How pictures are decoded is planned as ever; enableVaeTiling() decides it.
+   */
   enableSequentialCpuOffload(): void {
     this.#parts.memory = { ...this.#parts.memory, prefer: "streamed" };
   }
@@ -202,6 +205,7 @@ export class DiffusionPipeline {
         this.#warned.add(message);
         yield { type: "warning", message };
       }
+      refuseUnfit(this.#class, parts, request);
       for (const model of parts.models.values()) if (model !== null) yield* freezing(model, request.signal);
       const about = { pipelineClass: this.#class, parts, located: this.#located, quantization: this.#quantization };
       yield* run(this.#class, parts, request, await recipeOf(about, request), warnings);

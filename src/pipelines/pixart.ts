@@ -66,14 +66,12 @@ const shared = {
 
   minimumActivationBytes(parts, request, size) {
     const config = transformerConfig(parts);
-    const batch = request.numImagesPerPrompt * (request.guided ? 2 : 1);
     const patches = (size.latentHeight * size.latentWidth) / config.patch_size ** 2;
     const width = config.num_attention_heads * config.attention_head_dim;
     const tokens = request.textTokens;
-    // Hidden states, queries, keys, values and the rows of a feed-forward; the caption, its projection, keys and values; scores of the caption.
-    const perPicture =
-      patches * width * 8 + tokens * ((config.caption_channels ?? width) + 3 * width) + config.num_attention_heads * patches * tokens;
-    return 4 * batch * perPicture;
+    // Guided in two calls: hidden states, their norm, queries, keys and values; the caption, its projection, keys and values.
+    const perPicture = patches * width * 5 + tokens * ((config.caption_channels ?? width) + 3 * width);
+    return 4 * request.numImagesPerPrompt * perPicture;
   },
 
   // diffusers' PixArt pipelines pass over a VAE's shift_factor.

@@ -4,20 +4,27 @@
 import { lookIntoModel } from "../hub/locate-node.ts";
 import type { QuantizationRequest } from "../image/recipe.ts";
 import { collectGarbage } from "../runtime/memory-node.ts";
-import { type MemoryPlan, planMemory, whatFits } from "./memory-plan.ts";
-import { openLocated } from "./open-pipeline.ts";
-import type { GenerateOptions, LoadOptions } from "./options.ts";
+import { asIfFrozen } from "./diffusion-model.ts";
+import { fastParts } from "./fast.ts";
+import { type MemoryPlan, planMemory, unfitError } from "./memory-plan.ts";
+import { openLocated, type PipelineOptions, refuseUnknown } from "./open-pipeline.ts";
+import type { GenerateOptions } from "./options.ts";
 import { quantizeParts } from "./quantization.ts";
 import { checkRequest } from "./request.ts";
 import { memoryLimits } from "./run.ts";
 
 /** What is to be planned. */
-export interface PlanOptions extends LoadOptions, Pick<GenerateOptions, "height" | "width" | "numImagesPerPrompt" | "guidanceScale"> {
+export interface PlanOptions extends PipelineOptions, Pick<GenerateOptions, PlannedOption> {
+  /** Default: any, as long as the model reads them. */
+  readonly prompt?: string | undefined;
   /** What is to be quantized; a model that is stored quantized needs none. */
   readonly quantization?: QuantizationRequest | undefined;
-  /** As of a pipeline. */
-  readonly maxMemory?: number | string | undefined;
 }
+
+/** What of a request decides its memory. */
+type PlannedOption =
+  | ("height" | "width" | "numImagesPerPrompt" | "guidanceScale" | "negativePrompt" | "useResolutionBinning" | "maxSequenceLength")
+  | "fast";
 
 /** The plan of a request. */
 export interface ModelPlan extends MemoryPlan {
@@ -28,7 +35,8 @@ export interface ModelPlan extends MemoryPlan {
   readonly images: number;
   /** What the process may take in all. */
   readonly maxBytes: number;
-  /** What would fit where the plan does not. */
+  /** Where the plan does not fit: the error that the request would end with, and what would fit. */
+  readonly problem: string | undefined;
   readonly hint: string | undefined;
 }
 
@@ -38,22 +46,26 @@ export interface ModelPlan extends MemoryPlan {
  * Errors: as opening the pipeline and asking it for the picture, but none when no plan fits: `fits` says so.
  */
 export async function planModel(idOrFolder: string, options: PlanOptions = {}): Promise<ModelPlan> {
-  const { quantization, height, width, numImagesPerPrompt, guidanceScale, ...load } = options;
+  const { prompt, quantization, height, width, numImagesPerPrompt, guidanceScale, negativePrompt, ...others } = options;
+  const { useResolutionBinning, maxSequenceLength, fast, ...load } = others;
+  refuseUnknown(load);
   const found = await lookIntoModel(idOrFolder, load);
-  const { pipelineClass, parts, located, own } = await openLocated(found, load);
+  const { pipelineClass, parts: opened, located, own } = await openLocated(found, load);
   try {
-    if (quantization !== undefined) quantizeParts(parts.models, quantization);
-    for (const model of own) model.assumeFrozen();
-    pipelineClass.checkParts(parts);
-    const asked = checkRequest("", { height, width, numImagesPerPrompt, guidanceScale }, pipelineClass, parts);
-    // For a prompt of any length.
-    const request = { ...asked, textTokens: asked.maxSequenceLength };
-    const size = pipelineClass.workSize(parts, request);
-    const limits = memoryLimits(parts);
-    const plan = planMemory(pipelineClass, parts, request, size, limits);
-    const hint = plan.fits ? undefined : whatFits(plan, { pipeline: pipelineClass, parts, request, limits });
-    const about = { model: located.label, className: pipelineClass.className, height: request.height, width: request.width };
-    return { ...about, images: request.numImagesPerPrompt, maxBytes: limits.maxBytes, ...plan, hint };
+    if (quantization !== undefined) quantizeParts(opened.models, quantization);
+    pipelineClass.checkParts(opened);
+    const sizes = { height, width, numImagesPerPrompt, guidanceScale, useResolutionBinning, maxSequenceLength };
+    const asked = checkRequest(prompt ?? "", { ...sizes, negativePrompt, fast }, pipelineClass, opened);
+    const request = prompt === undefined ? { ...asked, textTokens: asked.maxSequenceLength } : asked;
+    const parts = request.fast ? await fastParts(opened) : opened;
+    return asIfFrozen(own, () => {
+      const limits = memoryLimits(parts);
+      const plan = planMemory(pipelineClass, parts, request, pipelineClass.workSize(parts, request), limits);
+      const unfit = plan.fits ? undefined : unfitError(plan, { pipeline: pipelineClass, parts, request, limits });
+      const about = { model: located.label, className: pipelineClass.className, height: request.height, width: request.width };
+      const verdict = { problem: unfit?.message, hint: unfit?.hint };
+      return { ...about, images: request.numImagesPerPrompt, maxBytes: limits.maxBytes, ...plan, ...verdict };
+    });
   } finally {
     for (const model of own) await model.dispose();
     collectGarbage();

@@ -15,8 +15,9 @@ import { withMemory } from "../runtime/runtime.ts";
 import type { Sampling, StartOptions } from "../schedulers/scheduler.ts";
 import { elementCount, type FloatTensor, floatTensor } from "../tensor/tensor.ts";
 import { decodeLatents, minimumDecodeBytes } from "./decode.ts";
+import { asIfFrozen } from "./diffusion-model.ts";
 import type { Phase, PhaseReport, PipelineEvent } from "./events.ts";
-import { type MemoryPlan, type PlanLimits, phaseMemory, planMemory, refuseUnfit, warnOfUnfit } from "./memory-plan.ts";
+import { type MemoryPlan, type PlanLimits, phaseMemory, planMemory, unfitError, warnOfUnfit } from "./memory-plan.ts";
 import type { PipelineParts } from "./parts.ts";
 import type { Denoiser, PipelineClass, WorkSize } from "./pipeline-class.ts";
 import type { Request } from "./request.ts";
@@ -40,16 +41,11 @@ export async function* run(
   checkLatents(request.latents, latentShape(pipeline, parts, request, size));
   const startOptions = { ...pipeline.startOptions?.(parts, request, size), images: request.numImagesPerPrompt };
   rehearse(parts, request, startOptions);
-  const limits = memoryLimits(parts);
-  const plan = planMemory(pipeline, parts, request, size, limits);
-  if (!plan.fits) {
-    const offers = { pipeline, parts, request, limits };
-    if (parts.memory?.maxBytes !== undefined) refuseUnfit(plan, offers);
-    warnings.push(warnOfUnfit(plan, offers));
-    yield { type: "warning", message: warnings.at(-1) as string };
+  const { plan, warning } = planRequest(pipeline, parts, request, size);
+  if (warning !== undefined) {
+    warnings.push(warning);
+    yield { type: "warning", message: warning };
   }
-  // Planning builds every graph once.
-  collectGarbage();
   const planned = (phase: Phase): PipelineParts => ({
     ...parts,
     runtime: withMemory(parts.runtime, phaseMemory(plan, phase, parts.memory?.prefer)),
@@ -86,6 +82,35 @@ export async function* run(
       warnings,
     },
   };
+}
+
+/**
+ * Plans a request for what it may take, with a warning where more may not be free.
+ *
+ * Errors: UsageError when nothing fits what the caller allows.
+ */
+function planRequest(pipeline: PipelineClass, parts: PipelineParts, request: Request, size: WorkSize) {
+  const limits = memoryLimits(parts);
+  const plan = planMemory(pipeline, parts, request, size, limits);
+  const planned = { pipeline, parts, request, limits };
+  const isLimited = parts.memory?.maxBytes !== undefined;
+  if (!plan.fits && isLimited) throw unfitError(plan, planned);
+  const freeBytes = isLimited ? limits.processBytes + freeMemoryBytes() : plan.budgetBytes;
+  const warning = plan.peakBytes > freeBytes ? warnOfUnfit(plan, planned, freeBytes) : undefined;
+  // Planning builds every graph once.
+  collectGarbage();
+  return { plan, warning };
+}
+
+/**
+ * Refuses a request that does not fit what the caller allows, before weights are quantized for it.
+ *
+ * Errors: UsageError.
+ */
+export function refuseUnfit(pipeline: PipelineClass, parts: PipelineParts, request: Request): void {
+  const models = [...parts.models.values()].filter((model) => model !== null);
+  if (parts.memory?.maxBytes === undefined || models.every(({ marks }) => marks.size === 0)) return;
+  asIfFrozen(models, () => planRequest(pipeline, parts, request, pipeline.workSize(parts, request)));
 }
 
 /** Left to others of what is free: 10 %. */

@@ -72,7 +72,10 @@ export class SD3Denoiser implements Denoiser {
       pooledProjections: secondHalf(this.#text.pooledProjections),
     };
     this.#skipping ??= this.#open(text, skip.layers);
+    // The plan counts one transformer: the other makes room, and is compiled again for the next step.
+    await this.#executor.dispose();
     const skipped = yield* this.#call(this.#skipping, text, latents, timestep);
+    await this.#skipping.dispose();
     return guideFromSkipped(prediction, secondHalf(both).data, skipped.data, skip.scale);
   }
 

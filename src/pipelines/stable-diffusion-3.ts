@@ -71,8 +71,8 @@ export const stableDiffusion3: PipelineClass<SD3Text> = {
     const width = num_attention_heads * attention_head_dim;
     const patches = (size.latentHeight * size.latentWidth) / patch_size ** 2;
     const tokens = clipTokens(parts) + request.maxSequenceLength;
-    // Hidden states, queries, keys, values and the rows of a feed-forward, of both sequences; the text as it comes.
-    return 4 * request.numImagesPerPrompt * (request.guided ? 2 : 1) * ((patches + tokens) * width * 8 + tokens * joint_attention_dim);
+    // Guided in two calls: hidden states, their norm, queries, keys and values, of both sequences; the text as it comes.
+    return 4 * request.numImagesPerPrompt * ((patches + tokens) * width * 5 + tokens * joint_attention_dim);
   },
 
   latentShift: (parts) => vaeConfig(parts).shift_factor ?? 0,

@@ -2,8 +2,8 @@
  * What operators allocate for themselves while they run, beside their outputs: attention alone takes an amount worth counting.
  *
  * Gelu works in pieces of 4,096 numbers, a convolution in pieces of its threads' own; products use no pre-packed copies here.
- * Source: microsoft/onnxruntime@1.30 contrib_ops/cpu/bert/{multihead_attention.cc,attention_cpu_base.h}; verified node by node against the
- * engine's own profile.
+ * Source: microsoft/onnxruntime@1.30 contrib_ops/cpu/bert/{multihead_attention.cc,attention_cpu_base.h}; the engine's
+ * profile does not show what an operator has given back before it ends.
  */
 import type { GraphNode, Value } from "../graph/graph.ts";
 

@@ -66,6 +66,8 @@ function numbersOfThread(): Int32Array | undefined {
   if (shared === undefined && existsSync(STATUS)) {
     shared = new Int32Array(new SharedArrayBuffer(3 * Int32Array.BYTES_PER_ELEMENT));
     const worker = new Worker(PROGRAM, { eval: true, workerData: shared, resourceLimits: { maxOldGenerationSizeMb: 16 } });
+    // A system that will not have the thread costs the figures, not the picture.
+    worker.on("error", () => {});
     worker.unref();
   }
   return shared;

@@ -208,6 +208,36 @@ describe("a pipeline", () => {
     expect(error.message).toMatch(/^1 x 65536 x 65536 pixels take at least [\d.]+ GB of memory, and this machine has [\d.]+ GB$/);
   });
 
+  it("holds the transformer as it is told to", async () => {
+    const own = await DiffusionPipeline.fromPretrained(demoModelFolder, { threads: 2 });
+    const programs = async () => {
+      let count = 0;
+      for await (const event of own.stream("a fox", { ...quick, numInferenceSteps: 1 }))
+        if (event.type === "segment" && event.phase === "denoise" && event.done < event.total) count++;
+      return count;
+    };
+    expect(await programs()).toBe(1);
+    own.enableSequentialCpuOffload();
+    expect(await programs()).toBeGreaterThan(1);
+    own.enableModelCpuOffload();
+    expect(await programs()).toBe(1);
+    await own.dispose();
+  });
+
+  it("refuses what does not fit the memory that may be used before it quantizes anything", async () => {
+    const own = await DiffusionPipeline.fromPretrained(demoModelFolder, { threads: 2, maxMemory: "210MB" });
+    own.quantize("qint8");
+    const seen: string[] = [];
+    const error = await failure(async () => {
+      for await (const event of own.stream("a fox", quick)) seen.push(event.type);
+    });
+    expect(error).toBeInstanceOf(UsageError);
+    expect(error.message).toMatch(/ pixels take 0\.\d\d GB of memory \(\w+\), and of the 0\.21 GB that may be used 0\.01 GB are for that$/);
+    expect(seen).toEqual([]);
+    expect(own.transformer?.marks.size).toBeGreaterThan(0);
+    await own.dispose();
+  });
+
   it("refuses a schedule that divides by zero, before it encodes", async () => {
     const seen: string[] = [];
     const error = await caught(async () => {

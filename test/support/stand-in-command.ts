@@ -11,6 +11,7 @@ import {
   CheckpointError,
   type GenerateOptions,
   type LoadOptions,
+  type ModelPlan,
   type PipelineEvent,
   type QuantizationRequest,
   type Recipe,
@@ -96,8 +97,18 @@ interface Asked {
   quantization: QuantizationRequest | undefined;
 }
 
+/** How a run differs from a usual one. */
+interface Change {
+  readonly fail?: unknown;
+  readonly abortAt?: number;
+  readonly isTTY?: boolean;
+  readonly warning?: string;
+  /** What planning says against it. */
+  readonly problem?: string;
+}
+
 /** Runs the command line and collects what it says and asks; the stand-in makes as many pictures as it is asked for. */
-export async function run(args: readonly string[], change: { fail?: unknown; abortAt?: number; isTTY?: boolean; warning?: string } = {}) {
+export async function run(args: readonly string[], change: Change = {}) {
   const asked: Asked[] = [];
   let disposed = 0;
   const controller = new AbortController();
@@ -115,6 +126,9 @@ export async function run(args: readonly string[], change: { fail?: unknown; abo
     yield { type: "summary", report: { seed, seconds: 15, phases, peakResidentBytes: 2e9, latents, warnings: ["the prompt was cut"] } };
   }
   const library: Partial<Library> = {
+    async planModel(_model, { prompt, maxMemory }) {
+      return { problem: change.problem && `${prompt} in ${maxMemory}: ${change.problem}`, hint: "allow 2.0 GB" } as ModelPlan;
+    },
     async openPipeline(model, load) {
       let quantization: QuantizationRequest | undefined;
       return {

@@ -9,7 +9,7 @@ import type { Weights } from "../../checkpoint/weights.ts";
 import type { Graph, Value } from "../../graph/graph.ts";
 import { add, multiply, silu } from "../../graph/operators.ts";
 import { type AttentionOptions, attention, jointAttention } from "../../nn/attention.ts";
-import { inPieces } from "../../nn/feed-forward.ts";
+import { inPieces } from "../../nn/in-pieces.ts";
 import { linear } from "../../nn/linear.ts";
 import { adaptiveVectors, layerNorm, modulatedLayerNorm } from "../../nn/norm.ts";
 import { type AuraFlowConfig, feedForwardWidth } from "./config.ts";

@@ -58,7 +58,8 @@ const results: Record<string, MemoryResult> = existsSync(RESULTS) ? JSON.parse(r
 for (const row of values.report ? [] : MEMORY_ROWS) {
   if (!isWanted(row) || !existsSync(path.join(folder, row.checkpoint, "model_index.json"))) continue;
   console.log(`== ${row.name}`);
-  await runMeasured(halftone({ ...row, prepareOnly: true }), context());
+  const prepared = await runMeasured(halftone({ ...row, prepareOnly: true }), context());
+  if (prepared.code !== 0) throw new Error(`${row.name} cannot be prepared: ${prepared.stderr}`);
   const result = await measure(row);
   results[row.name] = peer === undefined || row.twin === undefined ? result : { ...result, twin: await measureTwin(row, peer) };
   writeFileSync(RESULTS, `${JSON.stringify(results, undefined, 2)}\n`);

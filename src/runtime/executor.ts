@@ -2,7 +2,7 @@
  * Runs a model whose segments are spread over programs, and owns those programs.
  *
  * "resident": programs are compiled once and kept until dispose(). "streamed": each is compiled, run and released in turn, so that no more
- * than one segment is held at a time; what it reads stays file-backed pages that the system may drop. A run is an async generator of its
+ * than one, of a few segments, is held at a time; what it reads stays file-backed pages that the system may drop. A run is an async generator of its
  * progress, so that the caller sees every segment, and stops between two of them by returning.
  */
 import type { StoredTensor } from "../checkpoint/stored-tensor.ts";

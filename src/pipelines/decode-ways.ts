@@ -44,8 +44,9 @@ export const DECODE_WAYS: readonly DecodeWay[] = [
   { kind: "strips", rows: 16, maps: "file" },
   { kind: "strips", rows: 8, maps: "file" },
 ];
-/** Sessions, statistics, and what the C library keeps of memory that was given back: measured, up to 125 MB. */
-const OVERHEAD_BYTES = 50e6;
+/** Sessions, statistics, and what the C library keeps of memory that was given back: measured, more the more there is. */
+const LEAST_OVERHEAD_BYTES = 50e6;
+const OVERHEAD_SHARE = 0.13;
 const FLOAT_BYTES = 4;
 
 /** What is asked about a decoder; its weights' names and dtypes count, nothing is read. */
@@ -73,9 +74,10 @@ export function decodeCost({ config, weights, dtype }: DecoderAsked, way: Decode
   const sampleBytes = FLOAT_BYTES * config.out_channels * height * width;
   // Rows have one buffer for all sweeps, of which the pages that the largest has touched stay.
   const rowsBytes = FLOAT_BYTES * Math.max(...floats.map(({ rows }) => rows));
+  const bytes = rowsBytes + Math.max(...heldBytes) + sampleBytes;
   return {
     way,
-    anonymousBytes: rowsBytes + Math.max(...heldBytes) + sampleBytes + OVERHEAD_BYTES,
+    anonymousBytes: bytes + Math.max(LEAST_OVERHEAD_BYTES, OVERHEAD_SHARE * bytes),
     fileBytes: inFiles ? FLOAT_BYTES * Math.max(...floats.map(({ maps }) => maps)) : 0,
   };
 }

@@ -94,12 +94,12 @@ describe("a plan", () => {
     const request = checkRequest("a fox", { ...LARGE, numImagesPerPrompt: 2 }, pipeline, parts);
     const planned = { pipeline, parts, request, limits: limits(3.4e8) };
     expect(warnOfUnfit(unfit, planned, unfit.budgetBytes)).toMatch(
-      /more than the 0\.\d\d GB that are free for that: it may .*; ask for 768 x 768 pixels, which fits$/,
+      /more than the 0\.\d\d GB that are free for that: it may .*; ask for 1152 x 1152 pixels, which fits$/,
     );
     const error = unfitError(unfit, planned);
     expect(error).toBeInstanceOf(UsageError);
     expect(error.message).toMatch(/^2 x 1536 x 1536 pixels take \d\.\d\d GB of memory \((denoise|decode)\), and of the 0\.34 GB/);
-    expect(error.hint).toMatch(/^allow \d\.\d\d GB, or ask for 768 x 768 pixels, which fits$/);
+    expect(error.hint).toMatch(/^allow \d\.\d\d GB, or ask for 1152 x 1152 pixels, which fits$/);
   });
 
   it("advises an amount that suffices, and only just", () => {

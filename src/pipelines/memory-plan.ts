@@ -60,8 +60,12 @@ export interface PlanLimits {
  */
 const FILE_SHARE = 0.15;
 const LEAST_FILE_BYTES = 200e6;
-/** What a phase leaves behind: pages that the system's allocator keeps, JavaScript's heap as it has grown. */
+/**
+ * What encoding leaves behind: pages that the system's allocator keeps, JavaScript's heap as it has grown. After programs that came and went it is
+ * more, of which a later model uses again what it asks for in small pieces.
+ */
 const RESIDUE_BYTES = 25e6;
+const STREAMED_RESIDUE_BYTES = 75e6;
 
 /** The fastest way that fits; where none does, the one that takes least, which says so. */
 export function planMemory(
@@ -110,23 +114,29 @@ function planPhases(
     return { phase: name, parts: plans, processBytes: held, peakBytes: held + Math.max(0, ...plans.map(({ peakBytes }) => peakBytes)) };
   };
   const conditioning = Math.max(0, ...work.denoise.map(([, model]) => inputBytes(model)));
+  const encode = phase("encode", processBytes, work.encode);
+  const residue = encode.parts.some(({ hold }) => hold === "streamed") ? STREAMED_RESIDUE_BYTES : RESIDUE_BYTES;
   return [
-    phase("encode", processBytes, work.encode),
+    encode,
     phase("denoise", processBytes + RESIDUE_BYTES, work.denoise),
-    planDecoding(parts, size, { held: processBytes + RESIDUE_BYTES + conditioning, budgetBytes, prefer }),
+    planDecoding(parts, size, { held: processBytes + conditioning, residue, budgetBytes, prefer }),
   ];
 }
 
-/** Whole where that fits or was asked for, else in strips; the way that takes least where none fits. */
+/**
+ * Whole where that fits or was asked for, else in strips, which use again what was left behind; the way that takes least where none fits.
+ */
 function planDecoding(
   parts: PipelineParts,
   size: WorkSize,
-  { held, budgetBytes, prefer }: { held: number; budgetBytes: number; prefer: HoldOptions["prefer"] },
+  asked: { held: number; residue: number; budgetBytes: number; prefer: HoldOptions["prefer"] },
 ): PhasePlan {
+  const { budgetBytes, prefer } = asked;
   const decoder = decoderOf(parts);
   const weightBytes = weightBytesOf(parts, "vae");
   let best: PhasePlan | undefined;
   for (const way of parts.decodeWay === undefined ? DECODE_WAYS : [parts.decodeWay]) {
+    const held = asked.held + (way.kind === "whole" ? asked.residue : 0);
     const hold: PlannedHold =
       way.kind === "whole"
         ? planHold(decoderGraph(parts, size), { budgetBytes: budgetBytes - held, prefer })

@@ -61,7 +61,9 @@ for (const row of values.report ? [] : MEMORY_ROWS) {
   const prepared = await runMeasured(halftone({ ...row, prepareOnly: true }), context());
   if (prepared.code !== 0) throw new Error(`${row.name} cannot be prepared: ${prepared.stderr}`);
   const result = await measure(row);
-  results[row.name] = peer === undefined || row.twin === undefined ? result : { ...result, twin: await measureTwin(row, peer) };
+  // Without --peer an earlier twin stays: nothing of halftone's changes it.
+  const twin = peer === undefined || row.twin === undefined ? results[row.name]?.twin : await measureTwin(row, peer);
+  results[row.name] = { ...result, ...(twin === undefined ? {} : { twin }) };
   writeFileSync(RESULTS, `${JSON.stringify(results, undefined, 2)}\n`);
 }
 // In the order of the rows, whichever was run last.

@@ -58,7 +58,7 @@ interface Overhead {
 const OVERHEAD = {
   kept: { fixedBytes: 14e6, nodeBytes: 10e3 },
   streamedOnce: { fixedBytes: 50e6, nodeBytes: 5.5e3 },
-  streamedAgain: { fixedBytes: 89e6, nodeBytes: 16e3 },
+  streamedAgain: { fixedBytes: 45e6, nodeBytes: 16e3 },
 } satisfies Record<string, Overhead>;
 
 /** The fastest plan that fits the budget, or the smallest where none does. */

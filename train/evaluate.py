@@ -105,10 +105,11 @@ def by_halftone(command, folder, qtype, prompts, first_seed=0):
     flags = [] if qtype == "float32" else ["--qtype", *qtype.split()]
     pictures = []
     with tempfile.TemporaryDirectory() as own:
-        file = Path(own) / "picture.png"
-        asked = ["--model", str(folder), *flags, "--steps", "20", "--guidance-scale", "4.5", "--output", str(file), "--force", "--quiet"]
+        asked = ["--model", str(folder), *flags, "--steps", "20", "--guidance-scale", "4.5", "--quiet"]
         for index, prompt in enumerate(prompts):
-            subprocess.run([*command, "generate", *asked, "--seed", str(first_seed + index), "--", prompt], check=True)
+            file = Path(own) / f"{index}.png"
+            own_flags = ["--seed", str(first_seed + index), "--output", str(file)]
+            subprocess.run([*command, "generate", *asked, *own_flags, "--", prompt], check=True, stdout=subprocess.DEVNULL)
             with Image.open(file) as picture:
                 pictures.append(numpy.asarray(picture.convert("RGB")))
     return pictures

@@ -22,14 +22,14 @@ import { FLOW_MATCHING_SCHEDULERS } from "../schedulers/registry.ts";
 import { type FloatTensor, floatTensor, type Tensor } from "../tensor/tensor.ts";
 import { batchPieces, doubled, joinBatch, repeatEach } from "./batch.ts";
 import type { DiffusionModel } from "./diffusion-model.ts";
-import { encodeWithT5, t5Graph } from "./encode-t5.ts";
+import { encodeWithT5, t5Graph, t5SizeOf } from "./encode-t5.ts";
 import type { PipelineEvent } from "./events.ts";
 import { callsOfStep, guide } from "./guidance.ts";
 import { callModel } from "./model-call.ts";
 import { checkLatentChannels, checkTextWidth, checkVocabulary, partConfig, vaeConfig, withLatentSize } from "./part-configs.ts";
 import { modelOf, type PipelineParts, tokenizerOf } from "./parts.ts";
 import type { Denoiser, PipelineClass, WorkSize } from "./pipeline-class.ts";
-import { guidedTexts, longestText, type NamedText, type PromptTokens, tokenizeTexts } from "./prompt.ts";
+import { guidedTexts, type NamedText, type PromptTokens, textLengths, tokenizeTexts } from "./prompt.ts";
 import type { Request } from "./request.ts";
 
 /** The scheduler counts timesteps from 0 to 1000, the transformer from 0 to 1. */
@@ -92,13 +92,12 @@ export const auraFlow: PipelineClass<FloatTensor> = {
   canSplitGuidance: true,
 
   // Padding is masked in the encoder, and zeros stand for it in the transformer.
-  textTokens: (parts, request) => longestText(tokenizerOf(parts, "tokenizer"), textsOf(request), request.maxSequenceLength),
+  textLengths: (parts, request) => textLengths(tokenizerOf(parts, "tokenizer"), textsOf(request), request.maxSequenceLength),
 
   workload(parts, request, size, guidance) {
-    const texts = { batch: request.guided ? 2 : 1, tokens: request.textTokens };
-    const batch = (texts.batch * request.numImagesPerPrompt) / callsOfStep(request.guided, guidance);
+    const batch = (request.textLengths.length * request.numImagesPerPrompt) / callsOfStep(request.guided, guidance);
     return {
-      encode: [["text_encoder", t5Graph(parts, "text_encoder", texts)]],
+      encode: [["text_encoder", t5Graph(parts, "text_encoder", t5SizeOf(request.textLengths))]],
       denoise: [["transformer", transformerGraph(parts, callSize(size, [batch, request.maxSequenceLength]))]],
     };
   },

@@ -75,10 +75,10 @@ export interface PipelineClass<Conditioning = unknown> {
   /** What the user should know before the work, in sentences; a pipeline says each of them once. */
   warnings?(parts: PipelineParts, request: Request): readonly string[];
   /**
-   * Tokens that the longest text of the request fills, where the result does not depend on padding: no more are encoded and attended to.
-   * Without it, texts are padded to maxSequenceLength.
+   * Tokens that each text of the request fills, the negative prompt first, where the result does not depend on padding: no more are encoded, and
+   * as many as the longest has are attended to. Without it, texts are padded to maxSequenceLength.
    */
-  textTokens?(parts: PipelineParts, request: Request): number;
+  textLengths?(parts: PipelineParts, request: Request): readonly number[];
   /** What the scheduler is told beside the number of steps, such as a shift that depends on the size. */
   startOptions?(parts: PipelineParts, request: Request, size: WorkSize): StartOptions;
   /** Whether its denoiser can call the transformer for prompt and negative prompt one after the other (`parts.guidance`). Default false. */

@@ -19,14 +19,14 @@ import { DIFFUSION_SCHEDULERS } from "../schedulers/registry.ts";
 import type { FloatTensor } from "../tensor/tensor.ts";
 import { batchPieces, doubled, joinBatch, repeatEach } from "./batch.ts";
 import type { DiffusionModel } from "./diffusion-model.ts";
-import { encodeWithT5, t5Graph } from "./encode-t5.ts";
+import { encodeWithT5, t5Graph, t5SizeOf } from "./encode-t5.ts";
 import type { PipelineEvent } from "./events.ts";
 import { callsOfStep, firstChannels, guide } from "./guidance.ts";
 import { callModel } from "./model-call.ts";
 import { checkLatentChannels, checkTextWidth, checkVocabulary, partConfig, vaeConfig, withLatentSize } from "./part-configs.ts";
 import { modelOf, type PipelineParts, tokenizerOf } from "./parts.ts";
 import type { Denoiser, PipelineClass, WorkSize } from "./pipeline-class.ts";
-import { guidedTexts, longestText, type NamedText, prepareCaption, tokenizeTexts } from "./prompt.ts";
+import { guidedTexts, type NamedText, prepareCaption, textLengths, tokenizeTexts } from "./prompt.ts";
 import type { Request, RequestDefaults } from "./request.ts";
 import { nearestTrainedSize } from "./resolution-binning.ts";
 
@@ -82,13 +82,12 @@ const shared = {
   canSplitGuidance: true,
 
   // Padding is masked in the encoder and in the transformer, where -10000 on its scores leaves it a share of exactly 0.
-  textTokens: (parts, request) => longestText(tokenizerOf(parts, "tokenizer"), captions(request), request.maxSequenceLength),
+  textLengths: (parts, request) => textLengths(tokenizerOf(parts, "tokenizer"), captions(request), request.maxSequenceLength),
 
   workload(parts, request, size, guidance) {
-    const texts = { batch: request.guided ? 2 : 1, tokens: request.textTokens };
-    const batch = (texts.batch * request.numImagesPerPrompt) / callsOfStep(request.guided, guidance);
+    const batch = (request.textLengths.length * request.numImagesPerPrompt) / callsOfStep(request.guided, guidance);
     return {
-      encode: [["text_encoder", t5Graph(parts, "text_encoder", texts)]],
+      encode: [["text_encoder", t5Graph(parts, "text_encoder", t5SizeOf(request.textLengths))]],
       denoise: [["transformer", transformerGraph(parts, modelSize(request, size, batch))]],
     };
   },

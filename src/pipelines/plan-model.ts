@@ -10,7 +10,7 @@ import { type MemoryPlan, planMemory, unfitError } from "./memory-plan.ts";
 import { openLocated, type PipelineOptions, refuseUnknown } from "./open-pipeline.ts";
 import type { GenerateOptions } from "./options.ts";
 import { quantizeParts } from "./quantization.ts";
-import { checkRequest } from "./request.ts";
+import { checkRequest, type Request } from "./request.ts";
 import { memoryLimits } from "./run.ts";
 
 /** What is to be planned. */
@@ -56,7 +56,7 @@ export async function planModel(idOrFolder: string, options: PlanOptions = {}): 
     pipelineClass.checkParts(opened);
     const sizes = { height, width, numImagesPerPrompt, guidanceScale, useResolutionBinning, maxSequenceLength };
     const asked = checkRequest(prompt ?? "", { ...sizes, negativePrompt, fast }, pipelineClass, opened);
-    const request = prompt === undefined ? { ...asked, textTokens: asked.maxSequenceLength } : asked;
+    const request = prompt === undefined ? withLongestTexts(asked) : asked;
     const parts = request.fast ? await fastParts(opened) : opened;
     return asIfFrozen(own, () => {
       const limits = memoryLimits(parts);
@@ -70,4 +70,10 @@ export async function planModel(idOrFolder: string, options: PlanOptions = {}): 
     for (const model of own) await model.dispose();
     collectGarbage();
   }
+}
+
+/** Texts as long as the model reads them. */
+function withLongestTexts(request: Request): Request {
+  const { maxSequenceLength, textLengths } = request;
+  return { ...request, textTokens: maxSequenceLength, textLengths: textLengths.map(() => maxSequenceLength) };
 }

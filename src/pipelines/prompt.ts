@@ -41,9 +41,9 @@ export function* tokenizeTexts(
   return tokens;
 }
 
-/** Tokens that the longest of the texts fills, at least 1 and `maxLength` at most. */
-export function longestText(tokenizer: Tokenizer, texts: readonly NamedText[], maxLength: number): number {
-  return Math.max(1, ...texts.map(({ text }) => Math.min(maxLength, tokenizer.encode(text).length)));
+/** Tokens that each of the texts fills, at least 1 and `maxLength` at most. */
+export function textLengths(tokenizer: Tokenizer, texts: readonly NamedText[], maxLength: number): number[] {
+  return texts.map(({ text }) => Math.max(1, Math.min(maxLength, tokenizer.encode(text).length)));
 }
 
 function tokenizePrompt(tokenizer: Tokenizer, prompt: string, maxLength: number): PromptTokens {

@@ -24,6 +24,8 @@ export interface Request extends ClassOptionValues {
   readonly maxSequenceLength: number;
   /** Tokens of padded texts that are calculated with: less than maxSequenceLength where the class knows that padding does not count. */
   readonly textTokens: number;
+  /** Tokens of each text, where the class knows that padding does not count; else none. */
+  readonly textLengths: readonly number[];
   readonly latents: FloatTensor | undefined;
   /** Whether qint8 weights are multiplied in integers. */
   readonly fast: boolean;
@@ -117,12 +119,14 @@ export function checkRequest(prompt: unknown, options: GenerateOptions, pipeline
     numImagesPerPrompt: integerOption("numImagesPerPrompt", options.numImagesPerPrompt ?? 1, MAX_IMAGES),
     maxSequenceLength,
     textTokens: maxSequenceLength,
+    textLengths: [],
     latents: options.latents,
     fast: booleanOption("fast", options.fast ?? false),
     signal: options.signal,
   };
   pipelineClass.checkRequest?.(parts, request);
-  return { ...request, textTokens: pipelineClass.textTokens?.(parts, request) ?? maxSequenceLength };
+  const textLengths = pipelineClass.textLengths?.(parts, request);
+  return textLengths === undefined ? request : { ...request, textLengths, textTokens: Math.max(...textLengths) };
 }
 
 /** Options of other classes pass here: readClassOptions says whose they are not. */

@@ -52,6 +52,11 @@ const MODELS: Record<string, () => Promise<ModelGraph>> = {
     const { config, weights } = await openFixtureModel("models/t5", "model");
     return t5Encoder(weights, modelConfig(T5ConfigSchema, config, "text_encoder", ""), "float32", { batch: 2, tokens: 120 });
   },
+  "t5, texts in one sequence": async () => {
+    const { config, weights } = await openFixtureModel("models/t5", "model");
+    const size = { batch: 1, tokens: 121, isPacked: true };
+    return t5Encoder(weights, modelConfig(T5ConfigSchema, config, "text_encoder", ""), "float32", size);
+  },
   "pixart-sigma, fast": async () => fastPixArt("signed"),
   "pixart-sigma, fast, without signs": async () => fastPixArt("unsigned"),
   "a feed-forward in pieces": async () => {

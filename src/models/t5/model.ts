@@ -24,6 +24,8 @@ const MASKED = -3.4028234663852886e38;
 export interface T5Size {
   batch: number;
   tokens: number;
+  /** Whether a sequence holds several texts, one after the other, none of which sees another: see t5PackedInputs. Default false. */
+  isPacked?: boolean;
 }
 
 /**
@@ -45,7 +47,7 @@ function encoderOf(
   weights: Weights,
   config: T5Config,
   dtype: ComputeDType,
-  { batch, tokens }: T5Size,
+  { batch, tokens, isPacked = false }: T5Size,
   biasesIn: "first block" | "every block",
 ): ModelGraph {
   const encoder = weights.at("encoder");
@@ -56,7 +58,7 @@ function encoderOf(
     dtype,
     inputs: {
       input_ids: { shape: [batch, tokens], dtype: "int64" },
-      mask_bias: { shape: [batch, 1, 1, tokens], dtype: "float32" },
+      mask_bias: { shape: [batch, 1, isPacked ? tokens : 1, tokens], dtype: "float32" },
       position_buckets: { shape: [tokens, tokens], dtype: "int64" },
     },
     segments: [
@@ -105,6 +107,35 @@ export function t5Inputs(
   return {
     input_ids: intTensor([batch, tokens], ids.flat()),
     mask_bias: floatTensor([batch, 1, 1, tokens], bias),
+    position_buckets: intTensor([tokens, tokens], buckets),
+  };
+}
+
+/**
+ * The inputs of one call for texts of different lengths in one sequence, without padding: fewer tokens than a batch has, whose texts are all
+ * as long as the longest. A token sees those of its own text alone, at the distances that they have there.
+ *
+ * Shapes: input_ids [1, all tokens], mask_bias [1, 1, all tokens, all tokens], position_buckets [all tokens, all tokens].
+ */
+export function t5PackedInputs(config: T5Config, texts: readonly (readonly number[])[]): Record<string, Tensor> {
+  const tokens = texts.reduce((sum, ids) => sum + ids.length, 0);
+  const bias = new Float32Array(tokens * tokens).fill(MASKED);
+  const buckets = Array<number>(tokens * tokens).fill(0);
+  let first = 0;
+  for (const { length } of texts) {
+    const own = relativePositionBuckets(length, config.relative_attention_num_buckets, config.relative_attention_max_distance);
+    for (let query = 0; query < length; query++) {
+      for (let key = 0; key < length; key++) {
+        const at = (first + query) * tokens + first + key;
+        bias[at] = 0;
+        buckets[at] = own[query * length + key] as number;
+      }
+    }
+    first += length;
+  }
+  return {
+    input_ids: intTensor([1, tokens], texts.flat()),
+    mask_bias: floatTensor([1, 1, tokens, tokens], bias),
     position_buckets: intTensor([tokens, tokens], buckets),
   };
 }

@@ -25,12 +25,10 @@ export function twinTable(results: readonly MemoryResult[]): string {
     const { row, twin } = result;
     if (twin === undefined) return [];
     const halftone = [row.name, "halftone", gigabytes(result.peakAnonymousBytes), gigabytes(result.peakResidentBytes)];
-    const said = result.phases.map(({ seconds, peakAnonymousBytes }) => `${seconds.toFixed(0)} s, ${gigabytes(peakAnonymousBytes)}`);
     const peaks = ["", "diffusers", gigabytes(twin.peakAnonymousBytes), gigabytes(twin.peakResidentBytes)];
     const { phases = [], quantizeSeconds } = twin.run ?? {};
-    const twinSaid = phases.map(({ seconds, peakAnonymousBytes }) => `${seconds.toFixed(0)} s, ${gigabytes(peakAnonymousBytes)}`);
-    const end = twin.failure === undefined ? [`${quantizeSeconds?.toFixed(0)} s`, ...twinSaid] : [twin.failure, "", "", ""];
-    return [markdownLine([...halftone, "", ...said]), markdownLine([...peaks, ...end])];
+    const end = twin.failure === undefined ? [`${quantizeSeconds?.toFixed(0)} s`, ...phases.map(phaseCell)] : [twin.failure, "", "", ""];
+    return [markdownLine([...halftone, "", ...result.phases.map(phaseCell)]), markdownLine([...peaks, ...end])];
   });
   const head = ["run", "tool", "anonymous, GB", "resident, GB", "quantize", "encode", "denoise", "decode"];
   return [markdownLine(head), markdownLine(head.map(() => "---")), ...lines].join("\n");
@@ -54,6 +52,10 @@ export function memoryPlot(results: readonly MemoryResult[]): string {
     }),
   );
   return barPlot(groups, { title: "Planned and measured memory of each phase", axis: "anonymous memory, GB" });
+}
+
+function phaseCell({ seconds, peakAnonymousBytes }: { seconds: number; peakAnonymousBytes?: number | null | undefined }): string {
+  return `${seconds.toFixed(0)} s, ${gigabytes(peakAnonymousBytes)}`;
 }
 
 function markdownLine(cells: readonly string[]): string {

@@ -1,5 +1,4 @@
 /** halftone bench: time and memory of many settings, each in a process of its own, beside a peer's if one is named. */
-
 import { existsSync } from "node:fs";
 import { type BenchReport, type BenchRow, type ComputeDType, UsageError } from "../index.ts";
 import { measureHalftone, measurePeer } from "./bench-runner.ts";

@@ -211,16 +211,15 @@ function whatFits(plan: MemoryPlan, planned: Planned): string {
 /** Requests of the same kind that would fit. */
 function smallerRequests({ pipeline, parts, request, limits }: Planned): string[] {
   const { height, width, numImagesPerPrompt: images } = request;
-  const fits = (changed: Partial<Request>) => {
+  const fits = (changed: Partial<Request>, within: PlanLimits = limits) => {
     const smaller = { ...request, ...changed };
-    return planMemory(pipeline, parts, smaller, pipeline.workSize(parts, smaller), limits).fits;
+    return planMemory(pipeline, parts, smaller, pipeline.workSize(parts, smaller), within).fits;
   };
   const multiple = pipeline.defaults(parts).sizeMultiple;
   const scaled = (side: number, share: number) => Math.max(multiple, Math.floor((side * share) / multiple) * multiple);
   const share = SMALLER.find((candidate) => fits({ height: scaled(height, candidate), width: scaled(width, candidate) }));
-  const isOneProgram = limits.prefer === "resident";
   const offers = [
-    ...(isOneProgram && planMemory(pipeline, parts, request, pipeline.workSize(parts, request), { ...limits, prefer: undefined }).fits
+    ...(limits.prefer === "resident" && fits({}, { ...limits, prefer: undefined })
       ? ["the model without enableModelCpuOffload(), which makes the transformer one program"]
       : []),
     ...(images > 1 && fits({ numImagesPerPrompt: 1 }) ? ["one picture at a time"] : []),

@@ -18,9 +18,12 @@ async function buildProgram(): Promise<void> {
 }
 
 async function resolveInProcess({ hub, cacheDir }: Bench, kill?: AbortSignal): Promise<ResolvedModel> {
-  const { stdout } = await run(process.execPath, [join(ROOT, PROGRAM), "resolve", ID, JSON.stringify({ cacheDir })], {
+  const program = run(process.execPath, [join(ROOT, PROGRAM), "resolve", ID, JSON.stringify({ cacheDir })], {
     env: { ...process.env, HF_ENDPOINT: hub.endpoint, HF_HOME: join(cacheDir, "home") },
     ...(kill === undefined ? {} : { signal: kill, killSignal: "SIGKILL" as const }),
+  });
+  const { stdout } = await program.catch((cause: Error & { stdout: string; stderr: string }) => {
+    throw new Error(`the program failed: ${cause.stdout}${cause.stderr}`, { cause });
   });
   return (JSON.parse(stdout) as { model: ResolvedModel }).model;
 }

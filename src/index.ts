@@ -14,7 +14,7 @@ export type { GeneratedImage } from "./image/image.ts";
 export { readRecipe } from "./image/png.ts";
 export type { QuantizationRequest, Recipe } from "./image/recipe.ts";
 export { checkWritableFile, type FileToWrite, writeWholeFiles } from "./image/save-node.ts";
-export type { BenchCell, BenchMatrix } from "./pipelines/bench/bench-cell.ts";
+export type { BenchCell, BenchMatrix, BenchSize } from "./pipelines/bench/bench-cell.ts";
 export type { BenchReport, BenchRow, BenchSummary, MachineReport, PhaseSummary } from "./pipelines/bench/bench-report.ts";
 export { type BenchRecipe, type BenchRun, parseBenchRun } from "./pipelines/bench/bench-run.ts";
 export { type BenchEvent, type Benchmark, type BenchOptions, runBenchmark } from "./pipelines/bench/run-benchmark.ts";

@@ -38,7 +38,12 @@ export async function measureHalftone(task: BenchTask, cell: BenchCell): Promise
   const folder = await ownFolder();
   try {
     const memory = flags.maxMemory === undefined ? [] : ["--max-memory", String(flags.maxMemory)];
-    const words = [...cellWords(cell), ...taskWords(task, flags), ...memory, ...(cell.mode === "fast" ? ["--fast"] : [])];
+    const words = [
+      ...cellWords(cell),
+      ...taskWords(task, { ...flags, ...cell.size }),
+      ...memory,
+      ...(cell.mode === "fast" ? ["--fast"] : []),
+    ];
     const output = ["--output", join(folder, "picture.png"), "--json", "--quiet", "--no-metadata"];
     const command = [process.execPath, MAIN, "generate", "--model", model, ...words, ...output, "--", prompt] as const;
     const ended = await runMeasured(command, { env: { ...env, HALFTONE_CACHE: join(folder, "cache") }, signal });
@@ -57,7 +62,7 @@ export async function measurePeer(
   recipe: BenchRecipe,
 ): Promise<BenchRun> {
   const { model, prompt, env, signal } = task;
-  const words = [...cellWords(cell), ...taskWords(task, recipe), `--prompt=${prompt}`];
+  const words = [...cellWords(cell), ...taskWords(task, { ...recipe, ...cell.size }), `--prompt=${prompt}`];
   const ended = await runMeasured([...command, model, ...words], { env, signal });
   if (ended.code !== 0) throw new EngineError(`the peer ${endText(ended)}: ${lastLine(ended.stderr) ?? "it said nothing"}`);
   return withOutside(parseBenchRun(ended.stdout, "the peer"), ended);

@@ -6,7 +6,7 @@ import { commandWords } from "./command-words.ts";
 import type { Library } from "./surroundings.ts";
 
 const always = (value: number): Spread => ({ median: value, min: value, max: value });
-const cell = { dtype: "float32", qtype: "qint8", exclude: [], fuseQkv: false, images: 1, mode: "faithful" } as const;
+const cell = { dtype: "float32", qtype: "qint8", exclude: [], fuseQkv: false, size: null, images: 1, mode: "faithful" } as const;
 const row: BenchRow = {
   ...{ tool: "halftone", name: "qint8, 1 image, float32", cell, runs: [], failure: null },
   summary: {
@@ -60,10 +60,36 @@ describe("halftone bench", () => {
       "--fuse-qkv",
       "--fast",
     ];
-    const rest = ["--exclude", "proj_out", "--peers", "python peer.py", "--peer-dtype", "bfloat16", "--runs", "5", "--threads", "2"];
+    const rest = [
+      "--size",
+      "512, 1024x768",
+      "--exclude",
+      "none",
+      "--exclude",
+      "proj_out",
+      "--peers",
+      "python peer.py",
+      "--peer-dtype",
+      "bfloat16",
+      "--runs",
+      "5",
+      "--threads",
+      "2",
+    ];
     const { asked } = await run(["m", ...matrix, ...rest, "--max-memory", "1GB", "--output", "o", "--force"]);
     expect(asked).toMatchObject({
-      ...{ qtypes: ["none", "qint8"], dtypes: ["float16", "float32"], images: [1, 4], fuseQkv: true, fast: true, exclude: ["proj_out"] },
+      ...{
+        qtypes: ["none", "qint8"],
+        dtypes: ["float16", "float32"],
+        images: [1, 4],
+        fuseQkv: true,
+        fast: true,
+        exclude: ["none", "proj_out"],
+      },
+      sizes: [
+        { height: 512, width: 512 },
+        { height: 768, width: 1024 },
+      ],
       ...{ peerDtypes: ["bfloat16"], runs: 5, output: "o", force: true, settings: { threads: 2, maxMemory: 1e9, peers: "python peer.py" } },
       measurePeer: expect.any(Function),
     });
@@ -89,6 +115,9 @@ describe("halftone bench", () => {
   test.each<[args: string[], message: string, hint?: string]>([
     [["a", "b"], 'bench takes one model, got 2: "a", "b"'],
     [["--qtpye", "qint8"], 'there is no option "--qtpye"', "did you mean --qtype?"],
+    [["--size", "512x512x3"], '--size expects sizes such as 512 or 1024x768, got "512x512x3"'],
+    [["--size", "512,0"], '--size expects a whole number from 1 to 65536, got "0"'],
+    [["--size", "512", "--width", "512"], "--size and --height or --width exclude each other"],
     [["--images", "1,x"], '--images expects a whole number from 1 to 10000, got "x"'],
     [["--images", "--qtype"], "--images needs a value, got the option --qtype"],
     [["--dtype", "float64"], '--dtype expects float32, float16 or bfloat16, got "float64"'],

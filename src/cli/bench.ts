@@ -1,6 +1,6 @@
 /** halftone bench: time and memory of many settings, each in a process of its own, beside a peer's if one is named. */
 import { existsSync } from "node:fs";
-import { type BenchReport, type BenchRow, type ComputeDType, UsageError } from "../index.ts";
+import { type BenchReport, type BenchRow, type BenchSize, type ComputeDType, UsageError } from "../index.ts";
 import { measureHalftone, measurePeer } from "./bench-runner.ts";
 import { commandWords } from "./command-words.ts";
 import { printResult } from "./print-result.ts";
@@ -16,6 +16,7 @@ export interface BenchFlags {
   readonly exclude?: readonly string[];
   readonly fuseQkv?: boolean;
   readonly fast?: boolean;
+  readonly size?: readonly BenchSize[];
   readonly images?: readonly number[];
   readonly height?: number;
   readonly width?: number;
@@ -43,7 +44,7 @@ const DEFAULT_PROMPT = "a small cactus with a happy face in the Sahara desert";
 
 /** Runs the command; errors as the library's. */
 export async function bench(model: string | undefined, flags: BenchFlags, { library, terminal, signal }: Surroundings): Promise<void> {
-  const { dtype, qtype, exclude, fuseQkv, fast, images, peerDtype, runs, force, quiet, peers } = flags;
+  const { dtype, qtype, exclude, fuseQkv, fast, size, images, peerDtype, runs, force, quiet, peers } = flags;
   const { output = DEFAULT_OUTPUT, prompt = DEFAULT_PROMPT, seed = 0 } = flags;
   const peer = peers === undefined ? undefined : peerCommand(peers);
   const task = { model: model ?? library.demoModelFolder, prompt, seed, flags, env: terminal.env, signal };
@@ -55,6 +56,7 @@ export async function bench(model: string | undefined, flags: BenchFlags, { libr
       exclude,
       fuseQkv,
       fast,
+      sizes: size,
       images,
       peerDtypes: peerDtype,
       runs,

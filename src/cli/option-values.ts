@@ -81,6 +81,18 @@ export function numberList(flag: string, min: number, max: number): ValueReader<
   return (text) => text.split(",").map((item) => read(item.trim()));
 }
 
+/** Sizes in pixels with commas between them, "512,1024x768": one number for a square, or width x height. */
+export function sizeList(flag: string): ValueReader<readonly { readonly height: number; readonly width: number }[]> {
+  const read = wholeNumber(flag, 1, 65_536);
+  return (text) =>
+    text.split(",").map((item) => {
+      const sides = item.split("x");
+      if (sides.length > 2) throw new UsageError(`${flag} expects sizes such as 512 or 1024x768, got ${shown(item)}`);
+      const [width = 0, height = width] = sides.map((side) => read(side.trim()));
+      return { height, width };
+    });
+}
+
 /** The values of a flag that may be repeated, each of them read. */
 export function repeated<T>(read: ValueReader<T>): ValueReader<readonly T[]> {
   return (text, previous = []) => [...previous, read(text)];

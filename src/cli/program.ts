@@ -20,6 +20,7 @@ import {
   oneOf,
   repeated,
   seedNumber,
+  sizeList,
   type ValueReader,
   wholeNumber,
   word,
@@ -201,10 +202,15 @@ function addBench(program: Command, surroundings: Surroundings): void {
     collected("--qtype", 'a qtype, pairs part=qtype, or "none"'),
   );
   option("--dtype <dtype>", "float32 (default), float16, bfloat16; may be repeated", repeated(dtypeWord("--dtype")));
-  option("--exclude <pattern>", "leave layers of every quantized setting out; may be repeated", collected("--exclude"));
+  option(
+    "--exclude <pattern>",
+    'leave layers of every quantized setting out; may be repeated, and with "none" each setting is also measured without',
+    collected("--exclude"),
+  );
   option("--fuse-qkv", "each setting also with one product for queries, keys and values");
   option("--fast", "each setting with qint8 weights also multiplied in 8-bit integers");
   option("--images <list>", "pictures at once, such as 1,4 (default: 1)", numberList("--images", 1, 10_000));
+  option("--size <list>", "sizes to cross with the rest: 512,1024 or width x height, 1024x768", sizeList("--size"));
   option("--height <pixels>", "default: what the model was trained for", wholeNumber("--height", 1, 65_536));
   option("--width <pixels>", "default: what the model was trained for", wholeNumber("--width", 1, 65_536));
   option("--steps <n>", "denoising steps", wholeNumber("--steps", 1, 10_000));
@@ -233,6 +239,11 @@ function addBench(program: Command, surroundings: Surroundings): void {
     refuseMoreThanOne(command, "model");
     if (flags.peerDtype !== undefined && flags.peers === undefined) {
       throw new UsageError("--peer-dtype says what the peer calculates in, but none is named", { hint: "name its command with --peers" });
+    }
+    if (flags.size !== undefined && (flags.height !== undefined || flags.width !== undefined)) {
+      throw new UsageError("--size and --height or --width exclude each other", {
+        hint: "--size 1024x768 is a width of 1024 and a height of 768",
+      });
     }
     await bench(model, flags, surroundings);
   });

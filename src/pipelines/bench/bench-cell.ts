@@ -4,6 +4,12 @@ import { matchesPattern } from "../../quant/fnmatch.ts";
 import { parseSpec, type SpecPair } from "../../quant/spec.ts";
 import type { ComputeDType } from "../../tensor/dtype.ts";
 
+/** Of a picture, in pixels. */
+export interface BenchSize {
+  readonly height: number;
+  readonly width: number;
+}
+
 /** One way to make the pictures. */
 export interface BenchCell {
   readonly dtype: ComputeDType;
@@ -12,6 +18,8 @@ export interface BenchCell {
   /** Patterns of layers that stay as they are. */
   readonly exclude: readonly string[];
   readonly fuseQkv: boolean;
+  /** null for the size that all cells have. */
+  readonly size: BenchSize | null;
   /** Pictures at once. */
   readonly images: number;
   /** "fast" may also quantize activations. */
@@ -24,24 +32,26 @@ export interface BenchMatrix {
   readonly dtypes?: readonly ComputeDType[] | undefined;
   /** As --qtype takes them; "none" for weights as they are. Default: "none". */
   readonly qtypes?: readonly string[] | undefined;
-  /** Patterns of layers, for every quantized cell. */
+  /** Patterns of layers that stay as they are in every quantized cell; with "none" among them, each also has a twin without any such layer. */
   readonly exclude?: readonly string[] | undefined;
   /** Adds a twin of each cell with one product for queries, keys and values. */
   readonly fuseQkv?: boolean | undefined;
   /** Adds a twin in fast mode of each cell that has qint8 in it, the qtype whose products have a fast form. */
   readonly fast?: boolean | undefined;
+  /** Default: the one that measure() takes by itself. */
+  readonly sizes?: readonly BenchSize[] | undefined;
   /** Default: one picture. */
   readonly images?: readonly number[] | undefined;
   /** dtypes that the peer calculates in. Default: float32, which is what halftone calculates in whatever its dtype is. */
   readonly peerDtypes?: readonly ComputeDType[] | undefined;
 }
 
-/** The word for weights as they are. */
-const NOT_QUANTIZED = "none";
+/** The word for weights as they are, and for no layer left out. */
+const NONE = "none";
 const ENCODERS = ["text_encoder", "text_encoder_2", "text_encoder_3"];
 
 /**
- * halftone's cells: qtypes change slowest, then images, dtypes, fused, fast.
+ * halftone's cells: qtypes change slowest, then layers left out, sizes, images, dtypes, fused, fast.
  *
  * Errors: UsageError for an unknown qtype, for a setting that was given twice, and for one that would do nothing.
  */
@@ -55,7 +65,7 @@ export function peerCells(matrix: BenchMatrix): BenchCell[] {
 }
 
 function crossed(matrix: BenchMatrix, dtypes: readonly ComputeDType[], fast: readonly boolean[]): BenchCell[] {
-  const qtypes = given(matrix.qtypes, [NOT_QUANTIZED], "qtype").map((spec) => (spec === NOT_QUANTIZED ? null : spec));
+  const qtypes = given(matrix.qtypes, [NONE], "qtype").map((spec) => (spec === NONE ? null : spec));
   for (const spec of qtypes) if (spec !== null) parseSpec(spec);
   if (matrix.fast === true && !qtypes.some(hasQint8)) {
     throw new UsageError("fast multiplies weights in qint8, and no setting has any", { hint: "add --qtype qint8" });
@@ -66,16 +76,32 @@ function crossed(matrix: BenchMatrix, dtypes: readonly ComputeDType[], fast: rea
   const images = given(matrix.images, [1], "number of images");
   const wrong = images.find((count) => !Number.isSafeInteger(count) || count < 1);
   if (wrong !== undefined) throw new UsageError(`images must be whole numbers of at least 1, got ${wrong}`);
+  const sizes = sizesOf(matrix);
   const cells: BenchCell[] = [];
   for (const qtype of qtypes) {
-    const exclude = qtype === null ? [] : (matrix.exclude ?? []);
     const modes = fast.filter((isFast) => !isFast || hasQint8(qtype)).map((isFast) => (isFast ? "fast" : "faithful"));
-    for (const count of images)
-      for (const dtype of dtypes)
-        for (const fuseQkv of [false, ...(matrix.fuseQkv === true ? [true] : [])])
-          for (const mode of modes) cells.push({ dtype, qtype, exclude, fuseQkv, images: count, mode });
+    for (const exclude of qtype === null ? [[]] : excludesOf(matrix))
+      for (const size of sizes)
+        for (const count of images)
+          for (const dtype of dtypes)
+            for (const fuseQkv of [false, ...(matrix.fuseQkv === true ? [true] : [])])
+              for (const mode of modes) cells.push({ dtype, qtype, exclude, fuseQkv, size, images: count, mode });
   }
   return cells;
+}
+
+/** Patterns are one set, as in every other command; "none" adds the empty one. */
+function excludesOf({ exclude = [] }: BenchMatrix): (readonly string[])[] {
+  const patterns = exclude.filter((pattern) => pattern !== NONE);
+  return exclude.includes(NONE) && patterns.length > 0 ? [[], patterns] : [patterns];
+}
+
+function sizesOf({ sizes = [] }: BenchMatrix): readonly (BenchSize | null)[] {
+  if (sizes.length === 0) return [null];
+  given(sizes.map(sizeText), [], "size");
+  const wrong = sizes.find((size) => ![size.height, size.width].every((pixels) => Number.isSafeInteger(pixels) && pixels > 0));
+  if (wrong !== undefined) throw new UsageError(`sizes must be whole numbers of pixels, got ${sizeText(wrong)}`);
+  return sizes;
 }
 
 function given<T>(values: readonly T[] | undefined, usual: readonly T[], what: string): readonly T[] {
@@ -96,13 +122,19 @@ export function isSameWork(a: BenchCell, b: BenchCell): boolean {
 
 /** What a cell asks for, but for dtype and mode: "qint8, 4 images, fused". */
 function workText(cell: BenchCell): string {
-  const { exclude } = cell;
-  return [qtypeText(cell), ...(exclude.length === 0 ? [] : [`without ${exclude.join(" ")}`]), batchText(cell)].join(", ");
+  const { exclude, size } = cell;
+  const parts = [qtypeText(cell), exclude.length > 0 && `without ${exclude.join(" ")}`, size && sizeText(size), batchText(cell)];
+  return parts.filter((part) => part).join(", ");
+}
+
+/** "1024 x 768": width, then height. */
+export function sizeText({ height, width }: BenchSize): string {
+  return `${width} x ${height}`;
 }
 
 /** "qint8", "none". */
 export function qtypeText({ qtype }: BenchCell): string {
-  return qtype ?? NOT_QUANTIZED;
+  return qtype ?? NONE;
 }
 
 /** "1 image", "4 images, fused". */
@@ -122,11 +154,11 @@ export function cellText(cell: BenchCell): string {
 
 /** What a cell makes of the transformer and of the text encoders, each as a word or a short list. */
 export function partQtypes({ qtype }: BenchCell): { readonly transformer: string; readonly textEncoder: string } {
-  if (qtype === null) return { transformer: NOT_QUANTIZED, textEncoder: NOT_QUANTIZED };
+  if (qtype === null) return { transformer: NONE, textEncoder: NONE };
   const spec = parseSpec(qtype);
   const list = (pairs: readonly SpecPair[], name: (pair: SpecPair) => string) => {
     const texts = pairs.map((pair) => [name(pair), pair.module, pair.qtype.name].filter((text) => text).join(" "));
-    return texts.length === 0 ? NOT_QUANTIZED : texts.join("; ");
+    return texts.length === 0 ? NONE : texts.join("; ");
   };
   const ofTransformer = spec.filter(({ part }) => part === undefined || matchesPattern("transformer", part));
   // A pair that names the transformer itself wins over those that only match it.

@@ -1,6 +1,6 @@
 /** The files of a benchmark: bench.json for programs, bench.md for people, and two plots. */
 import { barPlot } from "../../image/bar-plot.ts";
-import { batchText, qtypeText } from "./bench-cell.ts";
+import { type BenchCell, batchText, qtypeText, sizeText } from "./bench-cell.ts";
 import { benchmarkMarkdown } from "./bench-markdown.ts";
 import { type BenchReport, type BenchRow, type BenchSummary, byWork } from "./bench-report.ts";
 import { peaksText, threeDigits, toolText } from "./bench-texts.ts";
@@ -46,7 +46,13 @@ function plot(
   };
   const groups = byWork(report.rows).map((rows) => {
     const [{ cell }] = rows;
-    return { label: qtypeText(cell), detail: batchText(cell), bars: rows.map(bar) };
+    return { label: qtypeText(cell), detail: detailText(cell), bars: rows.map(bar) };
   });
   return barPlot(groups, texts);
+}
+
+/** Under the qtype, where there is little room. */
+function detailText(cell: BenchCell): string {
+  const { exclude, size } = cell;
+  return [exclude.length > 0 && "layers left out", size && sizeText(size), batchText(cell)].filter((part) => part).join(", ");
 }

@@ -1,6 +1,6 @@
 /** A benchmark as a page that can be read: what was measured on what, the tables, and halftone laid beside the peer. */
 import { markdownCode, markdownTable, markdownText } from "../markdown-text.ts";
-import { isSameWork, partQtypes } from "./bench-cell.ts";
+import { type BenchCell, isSameWork, partQtypes, sizeText } from "./bench-cell.ts";
 import { type BenchReport, type BenchRow, type BenchSummary, byWork, type PhaseSummary } from "./bench-report.ts";
 import { gigabytes, peaksText, spreadText, threeDigits, toolText } from "./bench-texts.ts";
 import type { Spread } from "./statistics.ts";
@@ -8,10 +8,10 @@ import type { Spread } from "./statistics.ts";
 /** Writes the page. */
 export function benchmarkMarkdown(report: BenchReport): string {
   const { recipe, rows, runs } = report;
-  const { model, pipeline, width, height, steps, guidanceScale } = recipe;
+  const { model, pipeline, steps, guidanceScale } = recipe;
   const paragraphs = [
     `# ${model}: time and memory`,
-    `${pipeline}, ${width} x ${height}, ${steps} ${steps === 1 ? "step" : "steps"}, guidance ${guidanceScale}, model ${recipe.modelHash.slice(0, 12)}; ${runs === 1 ? "one run" : `median of ${runs} runs (smallest to largest)`} of each row, each in a process of its own, in rounds over all rows.`,
+    `${pipeline}, ${distinct(rows, sizeOf(report)).join(" and ")}, ${steps} ${steps === 1 ? "step" : "steps"}, guidance ${guidanceScale}, model ${recipe.modelHash.slice(0, 12)}; ${runs === 1 ? "one run" : `median of ${runs} runs (smallest to largest)`} of each row, each in a process of its own, in rounds over all rows.`,
     machineText(report),
     ...excludeText(report),
     rowTable(report),
@@ -46,12 +46,14 @@ function machineText({ machine, settings, peer }: BenchReport): string {
 
 function excludeText({ rows }: BenchReport): string[] {
   const exclude = rows.find(({ cell }) => cell.exclude.length > 0)?.cell.exclude ?? [];
-  return exclude.length === 0 ? [] : [`Never quantized: ${exclude.map(markdownCode).join(", ")}.`];
+  if (exclude.length === 0) return [];
+  const where = isLeavingOutSometimes(rows) ? "Not quantized in the rows that say so" : "Never quantized";
+  return [`${where}: ${exclude.map(markdownCode).join(", ")}.`];
 }
 
 /** In the shape of the tables that the field publishes. */
 function rowTable(report: BenchReport): string {
-  const head = [...ABOUT, "memory, GB", "latency, s", "s/step", "command, s", "weights, GB"];
+  const head = [...aboutHeads(report), "memory, GB", "latency, s", "s/step", "command, s", "weights, GB"];
   const rows = byWork(report.rows).flat();
   return markdownTable(
     head,
@@ -59,12 +61,53 @@ function rowTable(report: BenchReport): string {
   );
 }
 
-const ABOUT = ["batch", "transformer", "text encoder", "QKV fused", "tool, dtype"];
+interface Column {
+  readonly head: string;
+  readonly text: (cell: BenchCell) => string;
+}
+
+/** What a cell asks for, but for dtype and mode; what only some benchmarks tell apart has a column only there. */
+function workColumns(report: BenchReport): Column[] {
+  const { rows } = report;
+  const size: Column = { head: "size", text: sizeOf(report) };
+  const excluded: Column = { head: "layers left out", text: leftOut };
+  return [
+    ...(distinct(rows, size.text).length > 1 ? [size] : []),
+    { head: "batch", text: ({ images }) => String(images) },
+    { head: "transformer", text: (cell) => partQtypes(cell).transformer },
+    { head: "text encoder", text: (cell) => partQtypes(cell).textEncoder },
+    ...(isLeavingOutSometimes(rows) ? [excluded] : []),
+    { head: "QKV fused", text: ({ fuseQkv }) => (fuseQkv ? "yes" : "") },
+  ];
+}
+
+function sizeOf({ recipe }: BenchReport): (cell: BenchCell) => string {
+  return ({ size }) => sizeText(size ?? recipe);
+}
+
+function leftOut({ exclude }: BenchCell): string {
+  return exclude.length > 0 ? "yes" : "";
+}
+
+function isLeavingOutSometimes(rows: readonly BenchRow[]): boolean {
+  const quantized = rows.filter(({ cell }) => cell.qtype !== null);
+  return distinct(quantized, leftOut).length > 1;
+}
+
+function distinct(rows: readonly BenchRow[], text: (cell: BenchCell) => string): string[] {
+  return [...new Set(rows.map(({ cell }) => text(cell)))];
+}
+
+function workHeads(report: BenchReport): string[] {
+  return workColumns(report).map(({ head }) => head);
+}
+
+function aboutHeads(report: BenchReport): string[] {
+  return [...workHeads(report), "tool, dtype"];
+}
 
 function aboutCells(report: BenchReport, row: BenchRow): string[] {
-  const { images, fuseQkv } = row.cell;
-  const { transformer, textEncoder } = partQtypes(row.cell);
-  return [String(images), markdownText(transformer), markdownText(textEncoder), fuseQkv ? "yes" : "", markdownText(toolText(report, row))];
+  return [...workColumns(report).map(({ text }) => text(row.cell)), toolText(report, row)].map(markdownText);
 }
 
 /** The reason stands in the first of the columns. */
@@ -89,7 +132,7 @@ function phaseTable(report: BenchReport): string {
     row.cell.qtype === null ? "" : threeDigits(summary.quantizeSeconds.median),
     ...PHASES.map((name) => phaseCell(summary.phases[name])),
   ]);
-  return markdownTable([...ABOUT, "load", "quantize", ...PHASES], rows);
+  return markdownTable([...aboutHeads(report), "load", "quantize", ...PHASES], rows);
 }
 
 function phaseCell(phase: PhaseSummary | undefined): string {
@@ -106,19 +149,7 @@ function ratioTable(report: BenchReport): string {
     .filter(({ tool }) => tool === "halftone")
     .flatMap((own) => measured.filter((peer) => peer.tool === "peer" && isSameWork(own.cell, peer.cell)).map((peer) => ({ own, peer })));
   if (pairs.length === 0) return "No row has a twin that could be measured.";
-  const head = [
-    "batch",
-    "transformer",
-    "text encoder",
-    "QKV fused",
-    "halftone",
-    "peer",
-    "s/step",
-    "latency",
-    "command",
-    "anonymous",
-    "resident",
-  ];
+  const head = [...workHeads(report), "halftone", "peer", "s/step", "latency", "command", "anonymous", "resident"];
   const rows = pairs.map(({ own, peer }) => {
     const [a, b] = [own.summary as BenchSummary, peer.summary as BenchSummary];
     const figures = [

@@ -68,7 +68,7 @@ describe("a summary", () => {
   });
 
   test("rows of the same work stand together", () => {
-    const cell = { dtype: "float32", qtype: null, exclude: [], fuseQkv: false, mode: "faithful" } as const;
+    const cell = { dtype: "float32", qtype: null, exclude: [], fuseQkv: false, size: null, mode: "faithful" } as const;
     const rows = [1, 4, 1].map((images, i) => ({ i, cell: { ...cell, images } }));
     expect(byWork(rows).map((group) => group.map(({ i }) => i))).toEqual([[0, 2], [1]]);
   });

@@ -49,6 +49,7 @@ export type MachineReport = Readonly<Record<string, string | number | boolean | 
 /** The whole benchmark. */
 export interface BenchReport {
   readonly machine: MachineReport;
+  /** Of the first run that worked; a cell with a size of its own has that one. */
   readonly recipe: BenchRecipe;
   /** Whatever else was asked of every run: threads, a memory limit. */
   readonly settings: Readonly<Record<string, string | number | boolean>>;

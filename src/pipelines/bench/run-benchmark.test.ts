@@ -168,7 +168,22 @@ describe("the folder", () => {
     expect(text).toContain("| 4 | qint8 | none |  | halftone float32 | diffusers float32 | 0.67 | 0.67 | 0.80 | 0.25 | 1.00 |");
     expect(read("memory.svg")).toContain(">1.000 / 3.000 GB</text>");
     expect(read("latency.svg")).toContain(">transformer=qint8</text>");
-    expect(read("latency.svg")).toContain(">4 images, fused</text>");
+    expect(read("latency.svg")).toContain(">layers left out, 4 images, fused</text>");
+  });
+
+  test("tells sizes and layers left out apart where they differ", async () => {
+    const sizes = [
+      { height: 512, width: 512 },
+      { height: 768, width: 1024 },
+    ];
+    await bench({ qtypes: ["qint8"], exclude: ["none", "proj_out"], sizes, runs: 1, output: join(folder, "out") });
+    const text = read("bench.md");
+    expect(text).toContain("P, 512 x 512 and 1024 x 768, 2 steps");
+    expect(text).toContain("Not quantized in the rows that say so: `proj_out`.");
+    expect(text).toContain("| size | batch | transformer | text encoder | layers left out | QKV fused | tool, dtype | memory, GB |");
+    expect(text).toContain("| 512 x 512 | 1 | qint8 | qint8 |  |  | halftone float32 |");
+    expect(text).toContain("| 1024 x 768 | 1 | qint8 | qint8 | yes |  | halftone float32 |");
+    expect(read("latency.svg")).toContain(">layers left out, 1024 x 768, 1 image</text>");
   });
 
   test("that is taken is replaced only where it is an earlier benchmark, and asked for", async () => {

@@ -115,8 +115,8 @@ def quantize_part(name, model, arguments, phases):
 
 
 def weight_bytes(model):
-    """Returns the bytes of a model's weights as they lie in memory, packed ones packed."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    """Returns the bytes of a model's weights as they lie in memory: packed ones packed, those that have two names once."""
+    return sum({tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in model.state_dict().values()}.values())
 
 
 class Peer:

@@ -10,7 +10,7 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { copyFile, lstat, mkdir, readdir, readFile, readlink, rename, stat, symlink, unlink, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readdir, readFile, readlink, rename, stat, symlink, unlink, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { FileError } from "../errors.ts";
 import { checkServerPath, isCommit, repositoryFolderName } from "./hub-id.ts";
@@ -179,10 +179,10 @@ async function readText(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, "utf8");
   } catch (cause) {
-    if (await lstat(path).catch(() => undefined)) {
-      throw new FileError("a file of the cache can't be read", { where: path, cause });
+    if (cause instanceof Error && "code" in cause && (cause.code === "ENOENT" || cause.code === "ENOTDIR")) {
+      return undefined;
     }
-    return undefined;
+    throw new FileError("a file of the cache can't be read", { where: path, cause });
   }
 }
 

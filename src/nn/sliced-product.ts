@@ -44,7 +44,7 @@ export function isSliced(x: Value, shape: readonly number[]): boolean {
 }
 
 /**
- * x times the transpose of a layer's weight, or undefined where slices bring nothing: many rows, a small weight, one that is used as it lies.
+ * x times the transpose of a layer's weight, or undefined where slices bring nothing: many rows, a small weight, one that needs no unpacking.
  *
  * Shapes: x [..., in], weight [out, in] -> [..., out].
  */

@@ -2,7 +2,9 @@
  * Brings a stored weight into a graph as the float32 values that the model calculates with.
  *
  * Weights are widened where they are used and dropped again, so a graph never holds more than a few of them unpacked: float16 and bfloat16
- * stay half as wide as the arithmetic. The pipeline's dtype rounds first: a float32 weight loaded as float16 passes through float16.
+ * stay half as wide as the arithmetic. The pipeline's dtype rounds first: a float32 weight loaded as float16 passes through float16. One that
+ * is float32 all the way waits like the others, though nothing is unpacked: it hides the shapes of what is calculated from it, which would
+ * share buffers and take more memory (waitFor).
  */
 import type { StoredTensor } from "../checkpoint/stored-tensor.ts";
 import { CheckpointError } from "../errors.ts";
@@ -29,7 +31,6 @@ export function weightValue(g: Graph, stored: StoredTensor | readonly StoredTens
   for (const tensor of tensors) checkFloat(tensor);
   const [first] = tensors as [StoredTensor];
   const path = conversions(first.dtype, options.keepPrecision ? "float32" : g.dtype);
-  if (path.length === 0 && tensors.length === 1) return g.weight(first);
   const waits = tensors.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) >= WAIT_FROM_BYTES;
   const values = tensors.map((tensor) => (waits ? waitFor(g, g.weight(tensor), options.after, options) : g.weight(tensor)));
   const joined = values.length === 1 ? (values[0] as Value) : concat(g, values, 0);

@@ -12,6 +12,7 @@ import type { ByteSource, FileLocation, Folder } from "./byte-source.ts";
 import { throwIfCancelled } from "./cancel.ts";
 import { checkPath } from "./folder.ts";
 import { checkRange } from "./memory-source.ts";
+import { isMissing, systemCode } from "./system-error.ts";
 
 /** Between two pieces the signal is looked at, and Node cannot read more than 2 GiB at once. */
 const PIECE_BYTES = 64 * 2 ** 20;
@@ -142,7 +143,7 @@ async function statIfPresent(path: string): Promise<Stats | undefined> {
   try {
     return await stat(path);
   } catch (cause) {
-    if (codeOf(cause) === "ENOENT" || codeOf(cause) === "ENOTDIR") return undefined;
+    if (isMissing(cause)) return undefined;
     throw failure(path, cause);
   }
 }
@@ -180,7 +181,7 @@ async function filesBelow(root: string): Promise<string[]> {
 
 function failure(path: string, cause: unknown): HalftoneError {
   if (cause instanceof HalftoneError) return cause;
-  const code = codeOf(cause);
+  const code = systemCode(cause);
   if (code === "EACCES" || code === "EPERM") {
     return new FileError(`no permission to read "${path}"`, { where: path, hint: "change its permissions or run as its owner", cause });
   }
@@ -189,8 +190,4 @@ function failure(path: string, cause: unknown): HalftoneError {
     return new FileError(`too many files are open to read "${path}"`, { where: path, hint: "raise the limit with ulimit -n", cause });
   }
   return new FileError(`"${path}" cannot be read (${code ?? String(cause)})`, { where: path, cause });
-}
-
-function codeOf(cause: unknown): string | undefined {
-  return cause instanceof Error && "code" in cause ? String(cause.code) : undefined;
 }

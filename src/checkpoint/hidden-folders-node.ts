@@ -8,7 +8,8 @@ import { createHash, randomBytes } from "node:crypto";
 import { readdir, rename, rm, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { systemCode, writeFailure } from "./write-failure-node.ts";
+import { systemCode } from "./system-error.ts";
+import { writeFailure } from "./write-failure-node.ts";
 
 /** The hidden folders of this process. */
 const own = new Set<string>();

@@ -8,6 +8,7 @@ import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { layoutSafetensors, type PlacedTensor, type TensorSpec } from "./safetensors-layout.ts";
 import { quote } from "./stored-tensor.ts";
+import { systemCode } from "./system-error.ts";
 import { writeFailure } from "./write-failure-node.ts";
 
 /** Takes the bytes of tensors: a file, or several that share them. */
@@ -116,7 +117,7 @@ export class SafetensorsWriter implements TensorSink {
 
   #failure(cause: unknown): unknown {
     // A defect of ours is no failure of the disk.
-    return cause instanceof Error && "code" in cause ? writeFailure(this.path, cause) : cause;
+    return systemCode(cause) === undefined ? cause : writeFailure(this.path, cause);
   }
 
   /** Keeps the list of pieces short: neighbours are joined, so a tensor that is written in order has one. */

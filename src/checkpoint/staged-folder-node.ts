@@ -11,7 +11,8 @@ import { basename, dirname, join, resolve, sep } from "node:path";
 import { FileError, UsageError } from "../errors.ts";
 import type { ByteSource } from "./byte-source.ts";
 import { forgetHidden, hiddenName, removeHidden, statIfPresent, sweep } from "./hidden-folders-node.ts";
-import { systemCode, writeFailure } from "./write-failure-node.ts";
+import { systemCode } from "./system-error.ts";
+import { writeFailure } from "./write-failure-node.ts";
 
 /** How a folder may take its place. */
 export interface StagedFolderOptions {

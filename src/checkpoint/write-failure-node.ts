@@ -1,6 +1,7 @@
 /** What can go wrong when a file or folder is written, in words. */
 import { dirname } from "node:path";
 import { FileError, HalftoneError } from "../errors.ts";
+import { systemCode } from "./system-error.ts";
 
 /** Turns what the system says into an error that names the path; errors of our own stay as they are. */
 export function writeFailure(path: string, cause: unknown): HalftoneError {
@@ -27,9 +28,4 @@ export function writeFailure(path: string, cause: unknown): HalftoneError {
     default:
       return new FileError(`"${path}" cannot be written (${systemCode(cause) ?? String(cause)})`, { where: path, cause });
   }
-}
-
-/** The system's name of what went wrong: "ENOSPC". */
-export function systemCode(cause: unknown): string | undefined {
-  return cause instanceof Error && "code" in cause ? String(cause.code) : undefined;
 }

@@ -12,6 +12,7 @@
 import { randomBytes } from "node:crypto";
 import { copyFile, mkdir, readdir, readFile, readlink, rename, stat, symlink, unlink, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
+import { isMissing, systemCode } from "../checkpoint/system-error.ts";
 import { FileError } from "../errors.ts";
 import { checkServerPath, isCommit, repositoryFolderName } from "./hub-id.ts";
 import { blobName, type HubFile, type Listing, parseCachedListing, printCachedListing } from "./listing.ts";
@@ -135,7 +136,6 @@ export class CachedRepository {
 
 /** Makes the FileError for a place in the cache that can't be written. */
 export function cannotWrite(where: string, cause: unknown): FileError {
-  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
   const reasons: Record<string, string> = {
     ENOSPC: "the disk is full",
     EDQUOT: "the quota is used up",
@@ -145,7 +145,7 @@ export function cannotWrite(where: string, cause: unknown): FileError {
     ENOTDIR: "a file is in the way of a folder",
     EEXIST: "a file is in the way of a folder",
   };
-  return new FileError(`the cache of models can't be written: ${reasons[code] ?? String(cause)}`, {
+  return new FileError(`the cache of models can't be written: ${reasons[systemCode(cause) ?? ""] ?? String(cause)}`, {
     where,
     hint: "HF_HUB_CACHE names another folder for it",
     cause,
@@ -158,7 +158,7 @@ async function tryLink(target: string, pointer: string): Promise<boolean> {
       await symlink(target, pointer);
       return true;
     } catch (error) {
-      if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) {
+      if (systemCode(error) !== "EEXIST") {
         return false;
       }
       if ((await readlink(pointer).catch(() => "")) === target) {
@@ -179,7 +179,7 @@ async function readText(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, "utf8");
   } catch (cause) {
-    if (cause instanceof Error && "code" in cause && (cause.code === "ENOENT" || cause.code === "ENOTDIR")) {
+    if (isMissing(cause)) {
       return undefined;
     }
     throw new FileError("a file of the cache can't be read", { where: path, cause });

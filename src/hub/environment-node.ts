@@ -7,6 +7,7 @@
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
+import { isMissing } from "../checkpoint/system-error.ts";
 import { FileError, UsageError } from "../errors.ts";
 
 /** Environment variables by name; `process.env` has this form. */
@@ -62,7 +63,7 @@ export async function findToken(variables: Variables): Promise<string | undefine
     if (cause instanceof UsageError) {
       throw cause;
     }
-    if (cause instanceof Error && "code" in cause && (cause.code === "ENOENT" || cause.code === "ENOTDIR")) {
+    if (isMissing(cause)) {
       return undefined;
     }
     throw new FileError("the file with the Hub's access token can't be read", { where: path, cause });

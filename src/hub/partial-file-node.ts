@@ -12,6 +12,7 @@ import { readlinkSync } from "node:fs";
 import { type FileHandle, open, readdir, rename, stat, unlink, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
+import { systemCode } from "../checkpoint/system-error.ts";
 import { HalftoneError } from "../errors.ts";
 import { cannotWrite } from "./cache-layout-node.ts";
 
@@ -72,7 +73,7 @@ export async function claimPartialFile(
       await partial.discard();
       await wait();
     } catch (cause) {
-      const takenByOther = cause instanceof Error && "code" in cause && cause.code === "ENOENT";
+      const takenByOther = systemCode(cause) === "ENOENT";
       if (!takenByOther || left.length === 0) {
         throw cause instanceof HalftoneError ? cause : cannotWrite(folder, cause);
       }
@@ -142,7 +143,7 @@ function isAlive(name: string, writtenMs: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return error instanceof Error && "code" in error && error.code === "EPERM";
+    return systemCode(error) === "EPERM";
   }
 }
 

@@ -9,7 +9,8 @@ import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { access, copyFile, link, open, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { systemCode, writeFailure } from "../checkpoint/write-failure-node.ts";
+import { isMissing } from "../checkpoint/system-error.ts";
+import { writeFailure } from "../checkpoint/write-failure-node.ts";
 import { FileError } from "../errors.ts";
 
 /** A file to write; its bytes are asked for when its turn comes, so that those of all files need not lie in memory together. */
@@ -151,8 +152,7 @@ async function statIfPresent(path: string) {
   try {
     return await stat(path);
   } catch (cause) {
-    const code = systemCode(cause);
-    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    if (isMissing(cause)) return undefined;
     throw writeFailure(path, cause);
   }
 }

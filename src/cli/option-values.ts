@@ -3,7 +3,7 @@
  *
  * Numbers are plain decimals: "0x10", "1e999", "ten" and "" are refused, so that a typing error is never a surprising picture.
  */
-import { type ComputeDType, memorySizeBytes, nearestWord, UsageError } from "../index.ts";
+import { type BenchSize, type ComputeDType, memorySizeBytes, nearestWord, UsageError } from "../index.ts";
 
 const DTYPES: readonly ComputeDType[] = ["float32", "float16", "bfloat16"];
 
@@ -77,20 +77,22 @@ export function collected(flag: string, what = "a pattern of layer names"): Valu
 
 /** Whole numbers with commas between them: "1,4". */
 export function numberList(flag: string, min: number, max: number): ValueReader<readonly number[]> {
-  const read = wholeNumber(flag, min, max);
-  return (text) => text.split(",").map((item) => read(item.trim()));
+  return listed(wholeNumber(flag, min, max));
 }
 
 /** Sizes in pixels with commas between them, "512,1024x768": one number for a square, or width x height. */
-export function sizeList(flag: string): ValueReader<readonly { readonly height: number; readonly width: number }[]> {
+export function sizeList(flag: string): ValueReader<readonly BenchSize[]> {
   const read = wholeNumber(flag, 1, 65_536);
-  return (text) =>
-    text.split(",").map((item) => {
-      const sides = item.split("x");
-      if (sides.length > 2) throw new UsageError(`${flag} expects sizes such as 512 or 1024x768, got ${shown(item)}`);
-      const [width = 0, height = width] = sides.map((side) => read(side.trim()));
-      return { height, width };
-    });
+  return listed((item) => {
+    const sides = item.split("x");
+    if (sides.length > 2) throw new UsageError(`${flag} expects sizes such as 512 or 1024x768, got ${shown(item)}`);
+    const [width = 0, height = width] = sides.map((side) => read(side.trim()));
+    return { height, width };
+  });
+}
+
+function listed<T>(read: (item: string) => T): ValueReader<readonly T[]> {
+  return (text) => text.split(",").map((item) => read(item.trim()));
 }
 
 /** The values of a flag that may be repeated, each of them read. */

@@ -98,7 +98,7 @@ function excludesOf({ exclude = [] }: BenchMatrix): (readonly string[])[] {
 
 function sizesOf({ sizes = [] }: BenchMatrix): readonly (BenchSize | null)[] {
   if (sizes.length === 0) return [null];
-  given(sizes.map(sizeText), [], "size");
+  refuseRepeated(sizes.map(sizeText), "size");
   const wrong = sizes.find((size) => ![size.height, size.width].every((pixels) => Number.isSafeInteger(pixels) && pixels > 0));
   if (wrong !== undefined) throw new UsageError(`sizes must be whole numbers of pixels, got ${sizeText(wrong)}`);
   return sizes;
@@ -106,9 +106,13 @@ function sizesOf({ sizes = [] }: BenchMatrix): readonly (BenchSize | null)[] {
 
 function given<T>(values: readonly T[] | undefined, usual: readonly T[], what: string): readonly T[] {
   const used = values === undefined || values.length === 0 ? usual : values;
-  const again = used.find((value, i) => used.indexOf(value) < i);
-  if (again !== undefined) throw new UsageError(`${what} ${JSON.stringify(again)} was given twice`);
+  refuseRepeated(used, what);
   return used;
+}
+
+function refuseRepeated(values: readonly unknown[], what: string): void {
+  const again = values.find((value, i) => values.indexOf(value) < i);
+  if (again !== undefined) throw new UsageError(`${what} ${JSON.stringify(again)} was given twice`);
 }
 
 function hasQint8(qtype: string | null): boolean {
@@ -122,9 +126,8 @@ export function isSameWork(a: BenchCell, b: BenchCell): boolean {
 
 /** What a cell asks for, but for dtype and mode: "qint8, 4 images, fused". */
 function workText(cell: BenchCell): string {
-  const { exclude, size } = cell;
-  const parts = [qtypeText(cell), exclude.length > 0 && `without ${exclude.join(" ")}`, size && sizeText(size), batchText(cell)];
-  return parts.filter((part) => part).join(", ");
+  const { exclude } = cell;
+  return [qtypeText(cell), ...(exclude.length === 0 ? [] : [`without ${exclude.join(" ")}`]), batchText(cell)].join(", ");
 }
 
 /** "1024 x 768": width, then height. */
@@ -137,9 +140,9 @@ export function qtypeText({ qtype }: BenchCell): string {
   return qtype ?? NONE;
 }
 
-/** "1 image", "4 images, fused". */
-export function batchText({ images, fuseQkv }: BenchCell): string {
-  return `${images === 1 ? "1 image" : `${images} images`}${fuseQkv ? ", fused" : ""}`;
+/** "1 image", "1024 x 768, 4 images, fused". */
+export function batchText({ size, images, fuseQkv }: BenchCell): string {
+  return `${size === null ? "" : `${sizeText(size)}, `}${images === 1 ? "1 image" : `${images} images`}${fuseQkv ? ", fused" : ""}`;
 }
 
 /** How a cell is worked: "float32", "float32 fast". */

@@ -1,6 +1,6 @@
 /** The files of a benchmark: bench.json for programs, bench.md for people, and two plots. */
 import { barPlot } from "../../image/bar-plot.ts";
-import { type BenchCell, batchText, qtypeText, sizeText } from "./bench-cell.ts";
+import { type BenchCell, batchText, qtypeText } from "./bench-cell.ts";
 import { benchmarkMarkdown } from "./bench-markdown.ts";
 import { type BenchReport, type BenchRow, type BenchSummary, byWork } from "./bench-report.ts";
 import { peaksText, threeDigits, toolText } from "./bench-texts.ts";
@@ -53,6 +53,5 @@ function plot(
 
 /** Under the qtype, where there is little room. */
 function detailText(cell: BenchCell): string {
-  const { exclude, size } = cell;
-  return [exclude.length > 0 && "layers left out", size && sizeText(size), batchText(cell)].filter((part) => part).join(", ");
+  return `${cell.exclude.length === 0 ? "" : "layers left out, "}${batchText(cell)}`;
 }

@@ -11,7 +11,7 @@ export function benchmarkMarkdown(report: BenchReport): string {
   const { model, pipeline, steps, guidanceScale } = recipe;
   const paragraphs = [
     `# ${model}: time and memory`,
-    `${pipeline}, ${distinct(rows, sizeOf(report)).join(" and ")}, ${steps} ${steps === 1 ? "step" : "steps"}, guidance ${guidanceScale}, model ${recipe.modelHash.slice(0, 12)}; ${runs === 1 ? "one run" : `median of ${runs} runs (smallest to largest)`} of each row, each in a process of its own, in rounds over all rows.`,
+    `${pipeline}, ${distinct(rows, ({ cell }) => sizeOf(report, cell)).join(" and ")}, ${steps} ${steps === 1 ? "step" : "steps"}, guidance ${guidanceScale}, model ${recipe.modelHash.slice(0, 12)}; ${runs === 1 ? "one run" : `median of ${runs} runs (smallest to largest)`} of each row, each in a process of its own, in rounds over all rows.`,
     machineText(report),
     ...excludeText(report),
     rowTable(report),
@@ -53,40 +53,50 @@ function excludeText({ rows }: BenchReport): string[] {
 
 /** In the shape of the tables that the field publishes. */
 function rowTable(report: BenchReport): string {
-  const head = [...aboutHeads(report), "memory, GB", "latency, s", "s/step", "command, s", "weights, GB"];
+  const about = aboutColumns(report, "tool, dtype");
+  const head = [...headsOf(about), "memory, GB", "latency, s", "s/step", "command, s", "weights, GB"];
   const rows = byWork(report.rows).flat();
   return markdownTable(
     head,
-    rows.map((row) => [...aboutCells(report, row), ...(row.summary === null ? failureCells(row, 5) : figureCells(row.summary))]),
+    rows.map((row) => [...cellsOf(about, row), ...(row.summary === null ? failureCells(row, 5) : figureCells(row.summary))]),
   );
 }
 
 interface Column {
   readonly head: string;
-  readonly text: (cell: BenchCell) => string;
+  readonly text: (row: BenchRow) => string;
 }
 
-/** What a cell asks for, but for dtype and mode; what only some benchmarks tell apart has a column only there. */
-function workColumns(report: BenchReport): Column[] {
+/** What a row is, its tool last; what only some benchmarks tell apart has a column only there. */
+function aboutColumns(report: BenchReport, toolHead: string): Column[] {
   const { rows } = report;
-  const size: Column = { head: "size", text: sizeOf(report) };
+  const size: Column = { head: "size", text: ({ cell }) => sizeOf(report, cell) };
   const excluded: Column = { head: "layers left out", text: leftOut };
   return [
     ...(distinct(rows, size.text).length > 1 ? [size] : []),
-    { head: "batch", text: ({ images }) => String(images) },
-    { head: "transformer", text: (cell) => partQtypes(cell).transformer },
-    { head: "text encoder", text: (cell) => partQtypes(cell).textEncoder },
+    { head: "batch", text: ({ cell }) => String(cell.images) },
+    { head: "transformer", text: ({ cell }) => partQtypes(cell).transformer },
+    { head: "text encoder", text: ({ cell }) => partQtypes(cell).textEncoder },
     ...(isLeavingOutSometimes(rows) ? [excluded] : []),
-    { head: "QKV fused", text: ({ fuseQkv }) => (fuseQkv ? "yes" : "") },
+    { head: "QKV fused", text: ({ cell }) => (cell.fuseQkv ? "yes" : "") },
+    { head: toolHead, text: (row) => toolText(report, row) },
   ];
 }
 
-function sizeOf({ recipe }: BenchReport): (cell: BenchCell) => string {
-  return ({ size }) => sizeText(size ?? recipe);
+function headsOf(columns: readonly Column[]): string[] {
+  return columns.map(({ head }) => head);
 }
 
-function leftOut({ exclude }: BenchCell): string {
-  return exclude.length > 0 ? "yes" : "";
+function cellsOf(columns: readonly Column[], row: BenchRow): string[] {
+  return columns.map(({ text }) => markdownText(text(row)));
+}
+
+function sizeOf({ recipe }: BenchReport, { size }: BenchCell): string {
+  return sizeText(size ?? recipe);
+}
+
+function leftOut({ cell }: BenchRow): string {
+  return cell.exclude.length > 0 ? "yes" : "";
 }
 
 function isLeavingOutSometimes(rows: readonly BenchRow[]): boolean {
@@ -94,20 +104,8 @@ function isLeavingOutSometimes(rows: readonly BenchRow[]): boolean {
   return distinct(quantized, leftOut).length > 1;
 }
 
-function distinct(rows: readonly BenchRow[], text: (cell: BenchCell) => string): string[] {
-  return [...new Set(rows.map(({ cell }) => text(cell)))];
-}
-
-function workHeads(report: BenchReport): string[] {
-  return workColumns(report).map(({ head }) => head);
-}
-
-function aboutHeads(report: BenchReport): string[] {
-  return [...workHeads(report), "tool, dtype"];
-}
-
-function aboutCells(report: BenchReport, row: BenchRow): string[] {
-  return [...workColumns(report).map(({ text }) => text(row.cell)), toolText(report, row)].map(markdownText);
+function distinct(rows: readonly BenchRow[], text: (row: BenchRow) => string): string[] {
+  return [...new Set(rows.map(text))];
 }
 
 /** The reason stands in the first of the columns. */
@@ -126,13 +124,14 @@ function phaseTable(report: BenchReport): string {
   const measured = byWork(report.rows)
     .flat()
     .flatMap((row) => (row.summary === null ? [] : [{ row, summary: row.summary }]));
+  const about = aboutColumns(report, "tool, dtype");
   const rows = measured.map(({ row, summary }) => [
-    ...aboutCells(report, row),
+    ...cellsOf(about, row),
     threeDigits(summary.loadSeconds.median),
     row.cell.qtype === null ? "" : threeDigits(summary.quantizeSeconds.median),
     ...PHASES.map((name) => phaseCell(summary.phases[name])),
   ]);
-  return markdownTable([...aboutHeads(report), "load", "quantize", ...PHASES], rows);
+  return markdownTable([...headsOf(about), "load", "quantize", ...PHASES], rows);
 }
 
 function phaseCell(phase: PhaseSummary | undefined): string {
@@ -149,7 +148,8 @@ function ratioTable(report: BenchReport): string {
     .filter(({ tool }) => tool === "halftone")
     .flatMap((own) => measured.filter((peer) => peer.tool === "peer" && isSameWork(own.cell, peer.cell)).map((peer) => ({ own, peer })));
   if (pairs.length === 0) return "No row has a twin that could be measured.";
-  const head = [...workHeads(report), "halftone", "peer", "s/step", "latency", "command", "anonymous", "resident"];
+  const about = aboutColumns(report, "halftone");
+  const head = [...headsOf(about), "peer", "s/step", "latency", "command", "anonymous", "resident"];
   const rows = pairs.map(({ own, peer }) => {
     const [a, b] = [own.summary as BenchSummary, peer.summary as BenchSummary];
     const figures = [
@@ -159,8 +159,7 @@ function ratioTable(report: BenchReport): string {
       ratio(a.peakAnonymousBytes, b.peakAnonymousBytes),
       ratio(a.peakResidentBytes, b.peakResidentBytes),
     ];
-    const about = aboutCells(report, own);
-    return [...about, markdownText(toolText(report, peer)), ...figures];
+    return [...cellsOf(about, own), markdownText(toolText(report, peer)), ...figures];
   });
   return `Medians, halftone's divided by the peer's: below 1 halftone is faster, or takes less.\n\n${markdownTable(head, rows)}`;
 }

@@ -204,7 +204,7 @@ function addBench(program: Command, surroundings: Surroundings): void {
   option("--dtype <dtype>", "float32 (default), float16, bfloat16; may be repeated", repeated(dtypeWord("--dtype")));
   option(
     "--exclude <pattern>",
-    'leave layers of every quantized setting out; may be repeated, and with "none" each setting is also measured without',
+    'leave layers of every quantized setting out; may be repeated; "none" among them also measures each with nothing left out',
     collected("--exclude"),
   );
   option("--fuse-qkv", "each setting also with one product for queries, keys and values");
